@@ -1,0 +1,73 @@
+# The whole interface; CI calls the same targets. `make` alone lists them.
+#
+#   PYTHON=python3.12          which interpreter makes the virtual environment (3.11 or newer)
+#   TORCH_INDEX_URL=<url>      where torch comes from; on Linux the default index brings gigabytes of CUDA (README, "Installation")
+
+PYTHON ?= python3
+TORCH_INDEX_URL ?=
+RUN := .venv/bin/python
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo down test lint types unit e2e proof snapshots test-gpu clean
+
+help:           ## list the targets
+	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
+
+setup: .venv/.ready node_modules/.ready   ## virtual environment and the pinned Python and npm packages
+
+demo: setup     ## real proteins to a served model on local AWS, in about five minutes
+	@.venv/bin/amplify demo
+
+down:           ## stop local AWS and everything it started
+	@if [ -x .venv/bin/amplify ]; then .venv/bin/amplify down; else echo "Nothing was set up here, so nothing runs."; fi
+
+test: setup lint types unit e2e   ## the gate: all that CI runs
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: setup
+	$(RUN) -m mypy app.py environments.py stacks local_aws operate
+	cd model_code && ../$(RUN) -m mypy .
+
+unit: setup     ## every test but the end-to-end runs
+	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not e2e and not gpu and not proof"
+
+e2e: setup      ## deploy, train, register, serve and ask, with a tiny recipe
+	$(RUN) -m pytest -q -m "e2e and not proof"
+
+proof: setup    ## every long proof in full
+	$(RUN) -m pytest -q -m proof
+
+snapshots: setup   ## write the template snapshots anew, to be read in the pull request
+	$(RUN) -m tests.stacks.update_snapshots
+
+test-gpu:       ## needs only torch, numpy, safetensors and pytest: PYTHON=<an interpreter that has them>
+	cd model_code && $(PYTHON) -m pytest -q -p no:cacheprovider -c /dev/null --rootdir ../tests/gpu ../tests/gpu
+
+clean: down     ## forget everything local: AWS's state, reports, installed packages
+	rm -rf .local demo-report cdk.out .venv node_modules
+
+# ---- installation ----------------------------------------------------------------------------------------------------
+
+.venv/.ready: requirements.txt requirements-dev.txt model_code/requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make setup PYTHON=python3.12"; exit 1; }
+	@echo "Setting up the virtual environment .venv (a few minutes the first time)"
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@if [ -n "$(TORCH_INDEX_URL)" ]; then echo "  torch, from $(TORCH_INDEX_URL)"; \
+	  .venv/bin/pip install -q --index-url "$(TORCH_INDEX_URL)" "$$(grep '^torch==' requirements-dev.txt)"; fi
+	@echo "  Python packages, pinned in requirements*.txt and constraints.txt"
+	@.venv/bin/pip install -q -r requirements-dev.txt -c constraints.txt
+	@echo "  the amplify command"
+	@.venv/bin/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+node_modules/.ready: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 22 or 24 with npm is needed (20 works with a banner): the CDK command line runs on it."; exit 1; }
+	@echo "  the CDK command line, pinned in package-lock.json"
+	@npm ci --silent --no-fund --no-audit
+	@touch $@
