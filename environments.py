@@ -1,0 +1,56 @@
+"""The environments, as plain values: the one file a person edits.
+
+`local` is AWS on this machine (account and region are the emulator's). The accounts of dev, staging and prod are
+PLACEHOLDERS: put your own twelve digits there before the first `cdk bootstrap` and `cdk deploy '<env>/*'`.
+"""
+
+from stacks.config import Endpoint, Environment, Training
+
+LOCAL = Environment(
+    name="local",
+    account="123456789012",
+    region="us-east-1",
+    training=Training(
+        recipe="demo",
+        image_target="cpu",
+        instance_types=("ml.m5.xlarge", "ml.m5.2xlarge"),
+        max_runtime_hours=1,
+        evaluate_instance_type="ml.m5.xlarge",
+    ),
+    endpoint=Endpoint(instance_type="ml.m5.xlarge"),
+    termination_protection=False,  # a folder on this machine: `make clean` is how it goes away
+)
+
+DEV = Environment(
+    name="dev",
+    account="111111111111",  # PLACEHOLDER: edit
+    region="us-east-1",
+    training=Training(
+        recipe="amplify_120m",
+        image_target="gpu",
+        instance_types=("ml.g5.xlarge", "ml.g5.12xlarge", "ml.p4d.24xlarge"),
+        volume_gb=200,
+        max_runtime_hours=48,
+        spot_max_wait_hours=72,
+        evaluate_instance_type="ml.g5.xlarge",
+    ),
+    endpoint=Endpoint(instance_type="ml.g5.xlarge"),
+)
+
+STAGING = Environment(
+    name="staging",
+    account="222222222222",  # PLACEHOLDER: edit
+    region="us-east-1",
+    training=None,  # models arrive as releases
+    endpoint=Endpoint(instance_type="ml.g5.xlarge", instance_count=2),
+)
+
+PROD = Environment(
+    name="prod",
+    account="333333333333",  # PLACEHOLDER: edit
+    region="us-east-1",
+    training=None,
+    endpoint=Endpoint(instance_type="ml.g5.xlarge", instance_count=2, max_latency_ms=2_000),
+)
+
+ENVIRONMENTS = {environment.name: environment for environment in (LOCAL, DEV, STAGING, PROD)}

@@ -1,0 +1,1 @@
+"""One idea each: a bucket that is safe by default, a role for one verb, a training pipeline, a model endpoint."""

@@ -1,0 +1,61 @@
+"""Buckets no one reads by accident: TLS only, no public access, versioned, encrypted, kept by a deployment."""
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+
+class PrivateBucket(s3.Bucket):
+    """A bucket for data and models, under the environment's key, its accesses logged."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        key: kms.IKey,
+        access_logs: s3.IBucket,
+        lifecycle_rules: list[s3.LifecycleRule],
+    ) -> None:
+        super().__init__(
+            scope,
+            id,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,  # one KMS call per bucket and while, not one per object: shards are many
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=True,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix=f"{id}/",
+            lifecycle_rules=lifecycle_rules,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+
+
+class AccessLogBucket(s3.Bucket):
+    """Where the other buckets' access logs go. S3 delivers logs to a bucket under SSE-S3 only, not under KMS."""
+
+    def __init__(self, scope: Construct, id: str, *, keep: cdk.Duration) -> None:
+        super().__init__(
+            scope,
+            id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=True,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="expire",
+                    expiration=keep,
+                    noncurrent_version_expiration=cdk.Duration.days(1),
+                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+                )
+            ],
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )

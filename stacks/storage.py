@@ -1,0 +1,73 @@
+"""What must survive everything else: the key, the buckets of proteins and models, and the topic that alarms ring on."""
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.constructs.private_bucket import AccessLogBucket, PrivateBucket
+
+
+class StorageStack(cdk.Stack):
+    """State. Retained when the stack goes; termination-protected where the environment says so."""
+
+    def __init__(self, scope: Construct, id: str, **kwargs: Any) -> None:
+        super().__init__(scope, id, description="AMPLIFY: proteins, models, their key, and the alarm topic", **kwargs)
+
+        self.key = kms.Key(
+            self,
+            "Key",
+            description="Proteins, models, job volumes and alarms of this environment",
+            enable_key_rotation=True,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+        self._let_alarms_use_the_key()
+
+        access_logs = AccessLogBucket(self, "AccessLogBucket", keep=cdk.Duration.days(365))
+        self.data_bucket = PrivateBucket(
+            self,
+            "DataBucket",
+            key=self.key,
+            access_logs=access_logs,
+            lifecycle_rules=[_keep_old_versions(cdk.Duration.days(90))],
+        )
+        self.artifact_bucket = PrivateBucket(
+            self,
+            "ArtifactBucket",
+            key=self.key,
+            access_logs=access_logs,
+            # Most old versions here are checkpoints that training replaced: large, and worthless a week later. A rule can
+            # name only the start of a key, so it holds for all of a run; a model is written once and stays current.
+            lifecycle_rules=[_keep_old_versions(cdk.Duration.days(7))],
+        )
+        self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
+
+        cdk.CfnOutput(self, "DataBucketName", value=self.data_bucket.bucket_name)
+        cdk.CfnOutput(self, "ArtifactBucketName", value=self.artifact_bucket.bucket_name)
+        cdk.CfnOutput(self, "KeyArn", value=self.key.key_arn)
+        cdk.CfnOutput(self, "AlarmTopicArn", value=self.alarm_topic.topic_arn)
+
+    def _let_alarms_use_the_key(self) -> None:
+        """CloudWatch publishes to an encrypted topic as itself: without this an alarm silently rings for nobody."""
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AlarmsPublishToTheEncryptedTopic",
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=["*"],
+                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+            )
+        )
+
+
+def _keep_old_versions(for_time: cdk.Duration) -> s3.LifecycleRule:
+    return s3.LifecycleRule(
+        id="old-versions",
+        noncurrent_version_expiration=for_time,
+        expired_object_delete_marker=True,
+        abort_incomplete_multipart_upload_after=cdk.Duration.days(7),
+    )
