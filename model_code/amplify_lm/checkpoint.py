@@ -1,0 +1,116 @@
+"""Weights in and out: `load_model(source)` and `save_model(model, folder)`.
+
+On disk every tensor has its published name, so what is saved here loads in the authors' code and on the Hub's remote
+code, and theirs loads here. Inside, q, k and v of a block are one matrix: fused on the way in, split on the way out.
+A checkpoint is checked whole before a model exists: a wrong one is refused with every fault named.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .checkpoint_files import CheckpointError, read_checkpoint
+from .checkpoint_sources import local_folder
+from .config import ModelConfig
+from .model import Amplify
+from .tokenizer import write_tokenizer
+
+__all__ = ["CheckpointError", "from_published", "load_model", "save_model", "to_published"]
+
+LISTED_AT_MOST = 8  # names in one message; a wrong architecture has hundreds
+
+
+def save_model(model: Amplify, folder: str | Path) -> None:
+    """Write `config.json`, `model.safetensors` (published names) and the tokenizer's files into the folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.contiguous().cpu() for name, tensor in to_published(model.state_dict()).items()}
+    # Written beside and renamed: a reader, or a crash, never meets half a file.
+    partial = folder / "model.safetensors.partial"
+    save_file(state, partial, metadata={"format": "pt"})
+    partial.replace(folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(model.config.to_dict(), indent=2, sort_keys=True) + "\n")
+    write_tokenizer(folder)
+
+
+def load_model(
+    source: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> Amplify:
+    """The model of a source, in evaluation mode.
+
+    A source is a local folder or a `model.tar.gz`. Raises CheckpointError, naming the source, what is wrong
+    and what is wanted.
+    """
+    try:
+        with local_folder(source) as folder:
+            config, state = read_checkpoint(folder)
+            check_state(config, state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    with torch.device("meta"):
+        model = Amplify(config)
+    fused = from_published({name: tensor.to(device=device, dtype=dtype) for name, tensor in state.items()})
+    model.load_state_dict(fused, assign=True)
+    return model.requires_grad_(True).eval()
+
+
+def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The published names and shapes of our model's state dict: `…qkv.weight` [3H, H] becomes q, k, v [H, H]."""
+    published: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        prefix, marker, kind = name.rpartition(".qkv.")
+        if not marker:
+            published[name] = tensor
+            continue
+        for letter, part in zip("qkv", tensor.chunk(3), strict=True):
+            published[f"{prefix}.{letter}.{kind}"] = part
+    return published
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `to_published`."""
+    fused: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        prefix, marker, kind = name.rpartition(".q.")
+        if marker:
+            fused[f"{prefix}.qkv.{kind}"] = torch.cat([state[f"{prefix}.{letter}.{kind}"] for letter in "qkv"])
+        elif ".k." not in name and ".v." not in name:
+            fused[name] = tensor
+    return fused
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Published name → shape of every tensor that a checkpoint of this configuration holds."""
+    with torch.device("meta"):
+        state = to_published(Amplify(config).state_dict())
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def check_state(config: ModelConfig, state: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError listing every tensor that is missing, not wanted, of a wrong shape or not finite."""
+    expected = expected_shapes(config)
+    faults = []
+    if missing := [name for name in expected if name not in state]:
+        faults.append(f"missing {_listed(missing)}")
+    if extra := [name for name in state if name not in expected]:
+        faults.append(f"not part of AMPLIFY: {_listed(extra)}")
+    wrong_shapes = [
+        f"{name} is {list(state[name].shape)}, wanted {list(shape)}"
+        for name, shape in expected.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    if wrong_shapes:
+        faults.append(f"wrong shape: {_listed(wrong_shapes)}")
+    if faults:
+        raise CheckpointError(f"the weights do not fit the configuration; {'; '.join(faults)}")
+    if broken := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
+        raise CheckpointError(f"NaN or infinite weights in {_listed(broken)}")
+
+
+def _listed(names: list[str]) -> str:
+    rest = len(names) - LISTED_AT_MOST
+    return ", ".join(names[:LISTED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
