@@ -18,12 +18,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
+
+from .tokenizer import count_unknown
 
 Reason = Literal["unreadable", "empty", "inner_stop", "not_a_residue", "empty_chain"]
-
-KNOWN = "LAGVSERTIDPKQNFYMHWCB"  # the residues with a token of their own
-CHAIN_SEPARATOR = "|"
 
 _BLOCK_BYTES = 1 << 20
 _WHITE_SPACE = b" \t\r\n\v\f"
@@ -32,7 +31,6 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 _UNREAD_COMPRESSIONS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zX": "xz", b"PK\x03\x04": "zip"}
 _REFUSED_CHARACTER = re.compile(r"[^A-Za-z|]")
 _EMPTY_CHAIN = re.compile(r"^\||\|\||\|$")
-_DROP_KNOWN = str.maketrans("", "", KNOWN + CHAIN_SEPARATOR)
 
 
 class FastaError(ValueError):
@@ -93,7 +91,7 @@ def clean(sequence: str, where: str = "sequence") -> CleanSequence:
         wanted = "'|' separates two chains and needs residues on both sides"
         raise FastaError(wanted, reason="empty_chain", where=where, position=gap.start() + 1)
     residues = residues.upper()
-    return CleanSequence(residues, len(residues.translate(_DROP_KNOWN)))
+    return CleanSequence(residues, count_unknown(residues))
 
 
 def read(source: Path | BinaryIO, name: str = "") -> Iterator[Record]:
@@ -107,7 +105,7 @@ def read(source: Path | BinaryIO, name: str = "") -> Iterator[Record]:
         with source.open("rb") as stream:
             yield from read(stream, name or str(source))
         return
-    buffered = io.BufferedReader(cast(io.RawIOBase, source))  # any object with readinto() will do
+    buffered = io.BufferedReader(cast(Any, source))  # any object with readinto() will do
     number = 0
     try:
         for number, text in enumerate(_record_texts(_decompressed(buffered, name), name), start=1):
@@ -120,7 +118,7 @@ def read(source: Path | BinaryIO, name: str = "") -> Iterator[Record]:
         buffered.detach()
 
 
-def _decompressed(stream: io.BufferedReader, source: str) -> BinaryIO:
+def _decompressed(stream: io.BufferedReader[Any], source: str) -> BinaryIO:
     start = stream.peek(4)[:4]
     for magic, method in _UNREAD_COMPRESSIONS.items():
         if start.startswith(magic):
