@@ -5,6 +5,8 @@ from pathlib import Path
 import aws_cdk as cdk
 
 from environments import ENVIRONMENTS
+from stacks.config import SettingsError
+from stacks.release import read_releases
 from stacks.stage import AmplifyStage
 
 ROOT = Path(__file__).parent
@@ -12,11 +14,15 @@ ROOT = Path(__file__).parent
 
 def add_environments(app: cdk.App) -> None:
     """All environments, whoever deploys which: one commit, one set of templates."""
-    for environment in ENVIRONMENTS.values():
-        AmplifyStage(app, environment)
+    releases = read_releases(ROOT / (app.node.try_get_context("releases") or "releases"), ENVIRONMENTS)
+    for name, environment in ENVIRONMENTS.items():
+        AmplifyStage(app, environment, release=releases.get(name), model_code=ROOT / "model_code")
 
 
 if __name__ == "__main__":
     app = cdk.App()
-    add_environments(app)
+    try:
+        add_environments(app)
+    except SettingsError as error:
+        raise SystemExit(f"Nothing was synthesised. {error}") from None
     app.synth()

@@ -33,7 +33,7 @@ class Training:
     """Which stage of model_code/Dockerfile the jobs (and the models they make) run on."""
 
     instance_types: tuple[str, ...]
-    """Types a run may ask for, the default first. The pipeline refuses any other: this is also the ceiling of a price."""
+    """Types a run may ask for, the default first. The pipeline refuses any other, so this also caps a run's price."""
 
     instance_count: int = 1
     """Machines of a training job, unless a run says otherwise."""
@@ -100,8 +100,8 @@ class Training:
             yield f"evaluate_instance_type is {self.evaluate_instance_type}, which has a GPU, but image_target is cpu"
         if len({has_local_disk(given) for given in self.instance_types}) > 1:
             yield (
-                f"instance_types mixes types with and without local disks ({', '.join(self.instance_types)}): the volumes "
-                "of the ones need a KMS key, SageMaker refuses it for the others, and a pipeline has one answer for all; "
+                f"instance_types mixes types with and without local disks ({', '.join(self.instance_types)}): the ones "
+                "need a volume key, SageMaker refuses it for the others, and a pipeline has one answer for all; "
                 "give types of one kind"
             )
         if self.spot_max_wait_hours is not None and self.spot_max_wait_hours < self.max_runtime_hours:

@@ -39,7 +39,7 @@ FAMILIES = GPU_FAMILIES | FAMILIES_WITH_LOCAL_DISK | CPU_FAMILIES_WITHOUT_LOCAL_
 
 
 def family(instance_type: str) -> str:
-    """`ml.g5.xlarge` → `g5`. Raises ValueError for a name that is no SageMaker type, or of a family not in the table."""
+    """`ml.g5.xlarge` → `g5`. Raises ValueError for a name that is no SageMaker type or of an unknown family."""
     match = re.fullmatch(r"ml\.([a-z0-9-]+)\.[a-z0-9-]+", instance_type)
     if match is None or match[1] not in FAMILIES:
         raise ValueError(

@@ -39,5 +39,8 @@ class RegistryStack(cdk.Stack):
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
 
+        # Spelt out, not taken from the resource: all of it is known, and the reader of a diff sees the image at once.
+        self.repository_uri = f"{self.account}.dkr.ecr.{self.region}.{self.url_suffix}/{environment.resource_name}"
+
         cdk.CfnOutput(self, "ModelPackageGroupName", value=environment.resource_name)
-        cdk.CfnOutput(self, "RepositoryUri", value=self.repository.repository_uri)
+        cdk.CfnOutput(self, "RepositoryUri", value=self.repository_uri)

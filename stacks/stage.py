@@ -1,29 +1,35 @@
 """One environment, top to bottom: its stacks, and which hands what to which."""
 
+from pathlib import Path
+
 import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.config import Environment
+from stacks.endpoint import EndpointStack
 from stacks.registry import RegistryStack
+from stacks.release import Release
 from stacks.storage import StorageStack
+from stacks.training import TrainingStack
 
 
 class AmplifyStage(cdk.Stage):
     """The stacks of one environment. `cdk deploy '<env>/*'` deploys them all, into an empty account too."""
 
-    def __init__(self, scope: Construct, environment: Environment) -> None:
-        super().__init__(
-            scope, environment.name, env=cdk.Environment(account=environment.account, region=environment.region)
-        )
+    def __init__(
+        self, scope: Construct, environment: Environment, *, release: Release | None, model_code: Path
+    ) -> None:
+        env = cdk.Environment(account=environment.account, region=environment.region)
+        super().__init__(scope, environment.name, env=env)
         cdk.Tags.of(self).add("project", "amplify")
         cdk.Tags.of(self).add("environment", environment.name)
-        protect = environment.termination_protection
 
         def name(stack: str) -> str:
             return f"{environment.resource_name}-{stack}"
 
+        protect = environment.termination_protection
         storage = StorageStack(self, "storage", stack_name=name("storage"), termination_protection=protect)
-        RegistryStack(
+        registry = RegistryStack(
             self,
             "registry",
             stack_name=name("registry"),
@@ -31,3 +37,24 @@ class AmplifyStage(cdk.Stage):
             environment=environment,
             key=storage.key,
         )
+        if environment.training is not None:
+            TrainingStack(
+                self,
+                "training",
+                stack_name=name("training"),
+                environment=environment,
+                training=environment.training,
+                storage=storage,
+                registry=registry,
+                model_code=model_code,
+            )
+        if release is not None:
+            EndpointStack(
+                self,
+                "endpoint",
+                stack_name=name("endpoint"),
+                environment=environment,
+                release=release,
+                storage=storage,
+                registry=registry,
+            )

@@ -40,8 +40,8 @@ class StorageStack(cdk.Stack):
             "ArtifactBucket",
             key=self.key,
             access_logs=access_logs,
-            # Most old versions here are checkpoints that training replaced: large, and worthless a week later. A rule can
-            # name only the start of a key, so it holds for all of a run; a model is written once and stays current.
+            # Most old versions here are checkpoints that training replaced: large, and worthless a week later. A rule
+            # can name only the start of a key, so it holds for all of a run; a model is written once and stays current.
             lifecycle_rules=[_keep_old_versions(cdk.Duration.days(7))],
         )
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)

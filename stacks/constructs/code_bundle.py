@@ -1,0 +1,70 @@
+"""`model_code/` as one zip, byte for byte the same on every machine, and the name it gives to an image.
+
+The bundle's SHA-256 is its key in the CDK asset bucket and the tag of the image built from it: whoever holds a tag can
+say which code runs. No caches, no dates, no permissions and no compressor's version enter the bytes.
+"""
+
+import hashlib
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import aws_cdk as cdk
+from constructs import Construct
+
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
+READABLE_FILE = 0o100644 << 16
+
+
+def archive(folder: Path) -> bytes:
+    """The zip of `folder`. Raises ValueError where it holds no file, or a link (whose target would not travel)."""
+    buffer = io.BytesIO()
+    names = sorted(
+        (path.relative_to(folder).as_posix() for path in folder.rglob("*") if _ships(path, folder)), key=os.fsencode
+    )
+    if not names:
+        raise ValueError(f"{folder} holds no file to ship: give the folder of the model's code")
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:  # stored: deflate differs between zlib versions
+        for name in names:
+            entry = zipfile.ZipInfo(name, LONG_AGO)
+            entry.create_system = 3  # Unix, whatever made it
+            entry.external_attr = READABLE_FILE
+            bundle.writestr(entry, (folder / name).read_bytes())
+    return buffer.getvalue()
+
+
+def _ships(path: Path, folder: Path) -> bool:
+    """Files people wrote: no caches, nothing hidden, nothing compiled."""
+    parts = path.relative_to(folder).parts
+    if any(part.startswith(".") or part == "__pycache__" or part.endswith(".egg-info") for part in parts):
+        return False
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link: its target does not travel with the bundle; put the file itself there")
+    return path.is_file() and path.suffix != ".pyc"
+
+
+class CodeBundle(Construct):
+    """The bundle as an asset of this stack: uploaded by `cdk deploy` before the stack is touched."""
+
+    def __init__(self, scope: Construct, id: str, *, folder: Path) -> None:
+        super().__init__(scope, id)
+        content = archive(folder)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+
+        stage = cdk.Stage.of(self)
+        assert stage is not None, "every construct of an app lives in a stage"
+        file = Path(stage.asset_outdir) / f"{self.sha256}.zip"
+        file.write_bytes(content)
+        stack = cdk.Stack.of(self)
+        location = stack.synthesizer.add_file_asset(
+            file_name=os.path.relpath(file, stage.outdir),
+            source_hash=self.sha256,
+            packaging=cdk.FileAssetPackaging.FILE,
+            display_name="model_code",
+        )
+        self.s3_uri = f"s3://{location.bucket_name}/{location.object_key}"
+
+    def image_tag(self, target: str) -> str:
+        """The tag of the image that `model_code/Dockerfile` makes of this bundle, for `target` cpu or gpu."""
+        return f"{target}-{self.sha256}"

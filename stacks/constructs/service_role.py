@@ -1,0 +1,57 @@
+"""The identity of one job or endpoint: it starts with the right to nothing, and each method adds one thing.
+
+The wildcards that AWS itself forces are the two below; every other `*` ends a prefix that only this environment writes.
+"""
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+
+class ServiceRole(iam.Role):
+    """A role that SageMaker, and only on behalf of this account, can assume."""
+
+    def __init__(self, scope: Construct, id: str, *, description: str) -> None:
+        this_account = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}}
+        super().__init__(
+            scope,
+            id,
+            description=description,
+            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com", conditions=this_account),
+        )
+
+    def read(self, bucket: s3.IBucket, *prefixes: str) -> None:
+        """Objects below the prefixes, and the list of them."""
+        self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes])
+        self._allow(
+            ["s3:ListBucket"], [bucket.bucket_arn], {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}
+        )
+
+    def write(self, bucket: s3.IBucket, *prefixes: str) -> None:
+        """New objects below the prefixes. No deletion: what a run made stays until its life-cycle rule."""
+        objects = [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes]
+        self._allow(["s3:PutObject", "s3:AbortMultipartUpload"], objects)
+
+    def use_key(self, key: kms.IKey, *, writes: bool, volumes: bool) -> None:
+        """Read what the key protects; with `writes` protect new objects; with `volumes` attach encrypted disks."""
+        key.grant(self, "kms:Decrypt", "kms:DescribeKey")
+        if writes:
+            key.grant(self, "kms:GenerateDataKey", "kms:Encrypt")
+        if volumes:
+            self._allow(["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
+
+    def run_as_container(self, repository: ecr.IRepository, *, log_group: str, metric_namespace: str) -> None:
+        """Pull the image of this repository, write the log, publish the metrics that SageMaker reads from it."""
+        repository.grant_pull(self)  # ecr:GetAuthorizationToken has no resource to name: AWS defines it for * only
+        stack = cdk.Stack.of(self)
+        logs = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{log_group}"
+        self._allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [logs])
+        self._allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs}:log-stream:*"])
+        # Nor has cloudwatch:PutMetricData one: the namespace condition is what bounds it.
+        self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": metric_namespace}})
+
+    def _allow(self, actions: list[str], resources: list[str], conditions: dict[str, object] | None = None) -> None:
+        self.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions))

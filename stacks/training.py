@@ -1,0 +1,88 @@
+"""Where models are made: the code bundle, one role for each verb, and the SageMaker Pipeline."""
+
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from stacks.config import Environment, Training
+from stacks.constructs.code_bundle import CodeBundle
+from stacks.constructs.service_role import ServiceRole
+from stacks.constructs.training_pipeline import TrainingPipeline
+from stacks.pipeline_definition import Surroundings, pipeline_definition
+from stacks.registry import RegistryStack
+from stacks.storage import StorageStack
+
+PROCESSING_JOBS = {"log_group": "/aws/sagemaker/ProcessingJobs", "metric_namespace": "/aws/sagemaker/ProcessingJobs"}
+TRAINING_JOBS = {"log_group": "/aws/sagemaker/TrainingJobs", "metric_namespace": "/aws/sagemaker/TrainingJobs"}
+
+
+class TrainingStack(cdk.Stack):
+    """Holds no state: what runs made is in the buckets and the registry."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        environment: Environment,
+        training: Training,
+        storage: StorageStack,
+        registry: RegistryStack,
+        model_code: Path,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, id, description="AMPLIFY: proteins to a registered model", **kwargs)
+        bundle = CodeBundle(self, "CodeBundle", folder=model_code)
+        image_uri = f"{registry.repository_uri}:{bundle.image_tag(training.image_target)}"
+        data, artifacts = storage.data_bucket, storage.artifact_bucket
+
+        prepare = ServiceRole(self, "PrepareRole", description="Reads proteins and starting weights, writes a dataset")
+        prepare.read(data, "proteins/")
+        prepare.read(artifacts, "runs/*/model/")  # `init` may be the model of an earlier run
+        prepare.write(artifacts, "runs/*/dataset/", "runs/*/init/")
+        prepare.run_as_container(registry.repository, **PROCESSING_JOBS)
+
+        train = ServiceRole(self, "TrainRole", description="Reads a dataset, writes checkpoints and a model")
+        train.read(artifacts, "runs/*/dataset/", "runs/*/init/", "runs/*/checkpoints/")
+        train.write(artifacts, "runs/*/checkpoints/", "runs/*/model/")
+        train.run_as_container(registry.repository, **TRAINING_JOBS)
+
+        evaluate = ServiceRole(self, "EvaluateRole", description="Reads a model and held-out proteins, writes a score")
+        evaluate.read(data, "heldout/")
+        evaluate.read(artifacts, "runs/*/model/")
+        evaluate.write(artifacts, "runs/*/evaluation/")
+        evaluate.run_as_container(registry.repository, **PROCESSING_JOBS)
+
+        job_roles = [prepare, train, evaluate]
+        for role in job_roles:
+            role.use_key(storage.key, writes=True, volumes=True)
+
+        definition = pipeline_definition(
+            training,
+            Surroundings(
+                image_uri=image_uri,
+                data_bucket=data.bucket_name,
+                artifact_bucket=artifacts.bucket_name,
+                key_arn=storage.key.key_arn,
+                model_package_group=environment.resource_name,
+                prepare_role_arn=prepare.role_arn,
+                train_role_arn=train.role_arn,
+                evaluate_role_arn=evaluate.role_arn,
+            ),
+        )
+        TrainingPipeline(
+            self,
+            "TrainingPipeline",
+            name=environment.resource_name,
+            definition=definition,
+            model_package_group=environment.resource_name,
+            job_roles=job_roles,
+            artifact_bucket=artifacts,
+            key=storage.key,
+        )
+
+        cdk.CfnOutput(self, "PipelineName", value=environment.resource_name)
+        cdk.CfnOutput(self, "ImageUri", value=image_uri)
+        cdk.CfnOutput(self, "CodeBundleUri", value=bundle.s3_uri)
