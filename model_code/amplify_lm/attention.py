@@ -118,10 +118,9 @@ def rotary_table(head_dim: int, max_length: int) -> Tensor:
 
     Always made on the CPU, so that the numbers are the same wherever the model runs.
     """
-    with torch.device("cpu"):
-        frequencies = 1.0 / ROTARY_BASE ** (torch.arange(0, head_dim, 2).float() / head_dim)
-        angles = torch.outer(torch.arange(max_length).float(), frequencies)
-        return torch.stack((angles.cos(), angles.sin()), dim=-1)
+    frequencies = 1.0 / ROTARY_BASE ** (torch.arange(0, head_dim, 2, device="cpu").float() / head_dim)
+    angles = torch.outer(torch.arange(max_length, device="cpu").float(), frequencies)
+    return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
