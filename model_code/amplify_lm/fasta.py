@@ -94,7 +94,7 @@ def clean(sequence: str, where: str = "sequence") -> CleanSequence:
     return CleanSequence(residues, count_unknown(residues))
 
 
-def read(source: Path | BinaryIO, name: str = "") -> Iterator[Record]:
+def read(source: Path | BinaryIO | io.RawIOBase, name: str = "") -> Iterator[Record]:
     """Yield the records of a FASTA file or binary stream, plain or gzip (told by its first bytes, not by its name).
 
     `name` is what errors call the source; a path names itself. A stream stays open. Raises FastaError where the

@@ -1,0 +1,127 @@
+"""Checkpoints of a run in progress: all it takes to go on as if nothing had happened.
+
+A checkpoint is one safetensors file, `step-00000120-<digest>.safetensors`: the model, the optimiser's state and the
+random state as tensors, and the step, the place in the data, the recipe and the curve so far as JSON in its header.
+The name holds the SHA-256 of the content, so half a file and a flipped bit are noticed wherever they come from (a kill,
+a full disk, an interrupted copy to or from S3), and the next older checkpoint is taken. The file appears under its
+name at once, by a rename, after its bytes are on the disk.
+
+Masks and windows are hashes of the step's data (masking.py), so no generator's place has to be kept for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+_NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{64})\.safetensors")
+_PARTIAL = ".partial-checkpoint"
+_RANDOM = "random_state"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a checkpoint knows besides tensors; plain JSON values only."""
+
+    step: int
+    """Steps done."""
+    epoch: int
+    index: int
+    """The next protein: see dataset.Place."""
+    seconds: float
+    """Time spent training so far, over all interruptions."""
+    residues: int
+    """Residues trained on so far."""
+    curve: list[dict[str, float]]
+    """The metric lines so far."""
+    recipe: dict[str, Any]
+    dataset: str
+    """SHA-256 of the dataset's manifest."""
+
+
+def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int) -> Path:
+    """Write a checkpoint and remove all but the newest `keep`. Raises OSError where the disk is full."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / _PARTIAL
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model, optimizer).items()}
+    tensors[_RANDOM] = torch.get_rng_state()
+    header = {name: json.dumps(getattr(progress, name)) for name in Progress.__slots__}
+    try:
+        save_file(tensors, partial, metadata=header)
+        with partial.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    path = folder / f"step-{progress.step:08d}-{digest}.safetensors"
+    partial.replace(path)
+    for old in list(_newest_first(folder))[keep:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest(folder: Path, say: Any = print) -> Path | None:
+    """The newest checkpoint whose content has the digest of its name; damaged ones are reported and passed over."""
+    for path in _newest_first(folder):
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() in path.name:
+                return path
+        say(f"checkpoint {path.name} is damaged (its content has another digest); an older one is tried")
+    return None
+
+
+def read_progress(path: Path) -> Progress:
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    return Progress(**{name: json.loads(header[name]) for name in Progress.__slots__})
+
+
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's tensors into a model and an optimiser of the same recipe, in place."""
+    create_state(optimizer)
+    with safe_open(path, "pt") as file, torch.no_grad():
+        for name, tensor in _tensors(model, optimizer).items():
+            tensor.copy_(file.get_tensor(name))
+        torch.set_rng_state(file.get_tensor(_RANDOM))
+
+
+def create_state(optimizer: torch.optim.Optimizer) -> None:
+    """Make AdamW's state exist, all zero, as it is before the first step."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    states = (optimizer.state[parameter] for group in optimizer.param_groups for parameter in group["params"])
+    return [state[key] for state in states for key in sorted(state)]
+
+
+def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Every tensor of the state under a name of its own; the live tensors, not copies."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for parameter, state in optimizer.state.items():
+        tensors |= {f"optimizer.{names[id(parameter)]}.{key}": tensor for key, tensor in state.items()}
+    return tensors
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    named = ((match, path) for path in folder.glob("step-*") if (match := _NAME.fullmatch(path.name)))
+    yield from (path for match, path in sorted(named, key=lambda found: int(found[0][1]), reverse=True))

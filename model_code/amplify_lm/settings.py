@@ -1,0 +1,220 @@
+"""Recipes: a training run by name, as one flat set of checked settings.
+
+A recipe is a JSON object in `recipes/<name>.json`; `overrides` is a JSON object of the same keys that a run lays over
+it. Nothing is guessed: an unknown key is an error that names the nearest known one, a wrong type or a value out of
+range is an error that says what is wanted, and all faults are reported at once. The resolved recipe goes into the
+artefact as `recipe.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .config import ModelConfig
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+# Smallest and largest value allowed, both included; every number of a recipe but the seed has a line.
+_RANGES: dict[str, tuple[float, float]] = {
+    "validation_share": (0.0001, 0.5),
+    "max_rejected_share": (0, 1),
+    "window": (8, 1 << 20),
+    "tokens_per_step": (8, 1 << 32),
+    "tokens_per_pass": (8, 1 << 24),
+    "mask_share": (0.01, 0.9),
+    "mask_token_share": (0, 1),
+    "random_token_share": (0, 1),
+    "steps": (1, 100_000_000),
+    "learning_rate": (1e-8, 1),
+    "warmup_steps": (0, 100_000_000),
+    "decay_steps": (1, 100_000_000),
+    "final_learning_rate_share": (0, 1),
+    "beta1": (0, 0.99999),
+    "beta2": (0, 0.99999),
+    "epsilon": (1e-16, 0.1),
+    "weight_decay": (0, 1),
+    "clip_norm": (1e-6, 1e6),
+    "seed": (0, (1 << 63) - 1),
+    "log_every": (1, 1_000_000),
+    "validate_every": (1, 100_000_000),
+    "validation_tokens": (1, 1 << 40),
+    "checkpoint_every": (1, 100_000_000),
+    "keep_checkpoints": (1, 1000),
+}
+_RANDOM_TOKENS = ("residues", "vocabulary")
+
+
+class SettingsError(ValueError):
+    """A recipe, an override or a hyper-parameter that cannot be used; the message lists every fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The settings of one run. "Tokens" count `<bos>` and `<eos>`; nothing here depends on how many processes run."""
+
+    name: str
+    description: str
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    """Nominal width of the feed-forward layers; SwiGLU uses two thirds of it, rounded up to a multiple of 8."""
+    max_length: int = 2048
+    """Longest protein, in tokens, that the trained model takes."""
+
+    validation_share: float = 0.01
+    """Share of the proteins that `prepare` sets aside, chosen by a hash of the sequence."""
+    max_rejected_share: float = 0.05
+    """`prepare` stops when more than this share of the records cannot be used."""
+
+    window: int
+    """Tokens of a training window; a longer protein is cut to a random window, another one in each epoch."""
+    tokens_per_step: int
+    """Tokens of one optimiser step, over all processes."""
+    tokens_per_pass: int
+    """Tokens that one process takes through the model at once; a step has as many passes as it needs."""
+    mask_share: float = 0.15
+    """Share of the residues that the model has to predict."""
+    mask_token_share: float = 0.8
+    """Share of those that become `<mask>`; see `random_token_share` for the rest."""
+    random_token_share: float = 0.1
+    """Share of those that become a random token; what is left keeps its residue."""
+    random_tokens: Literal["residues", "vocabulary"] = "residues"
+    """What a random token is drawn from; the authors' code draws from the whole vocabulary, `<pad>` included."""
+
+    steps: int
+    learning_rate: float
+    """At the end of the warm-up."""
+    warmup_steps: int
+    decay_steps: int
+    """The step at which the learning rate has come down to `final_learning_rate_share` of its peak, to stay there."""
+    final_learning_rate_share: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    """Of the matrices; norms and biases have none."""
+    clip_norm: float = 1.0
+    """Largest Euclidean norm of the whole gradient."""
+
+    seed: int = 0
+    log_every: int = 10
+    """Steps between two metric lines."""
+    validate_every: int = 1000
+    """Steps between two validations; there is one at the end in any case."""
+    validation_tokens: int = 1_000_000
+    """At most this many tokens of the validation set are used during the run."""
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} is {value!r}, {low} to {high} is wanted"
+            for name, (low, high) in _RANGES.items()
+            if not low <= (value := getattr(self, name)) <= high  # false for NaN too
+        ]
+        if self.mask_token_share + self.random_token_share > 1:
+            total = self.mask_token_share + self.random_token_share
+            faults.append(f"mask_token_share + random_token_share is {total}, at most 1 is wanted")
+        if self.random_tokens not in _RANDOM_TOKENS:
+            faults.append(f"random_tokens is {self.random_tokens!r}, one of {', '.join(_RANDOM_TOKENS)} is wanted")
+        if self.window > self.max_length:
+            faults.append(f"window is {self.window}, at most max_length ({self.max_length}) is wanted")
+        for name in ("tokens_per_step", "tokens_per_pass"):
+            if getattr(self, name) < self.window:
+                faults.append(f"{name} is {getattr(self, name)}, at least window ({self.window}) is wanted")
+        if self.decay_steps <= self.warmup_steps:
+            faults.append(f"decay_steps is {self.decay_steps}, more than warmup_steps ({self.warmup_steps}) is wanted")
+        try:
+            self.model_config()
+        except ValueError as fault:
+            faults.append(str(fault))
+        if faults:
+            raise SettingsError("; ".join(faults))
+
+    def model_config(self) -> ModelConfig:
+        """The model that the recipe describes."""
+        return ModelConfig(
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=self.intermediate_size,
+            max_length=self.max_length,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Build a recipe from a JSON object, strictly. Raises SettingsError with every fault found."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        faults = [_unknown(key, list(fields)) for key in values if key not in fields]
+        required = (name for name, field in fields.items() if field.default is dataclasses.MISSING)
+        faults += [f"{name} is missing" for name in required if name not in values]
+        faults += [
+            f"{key} is {value!r}, {wanted} is wanted"
+            for key, value in values.items()
+            if key in fields and (wanted := _wrong_type(value, str(fields[key].type)))
+        ]
+        if faults:
+            raise SettingsError("; ".join(faults))
+        return cls(**values)
+
+
+def recipe_names(folder: Path = RECIPES) -> list[str]:
+    """The recipes at hand, sorted."""
+    return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def read_recipe(name: str, overrides: Mapping[str, Any] | None = None, folder: Path = RECIPES) -> Recipe:
+    """The recipe of that name with the overrides laid over it. Raises SettingsError naming the recipe, each fault."""
+    if name not in (names := recipe_names(folder)):
+        raise SettingsError(f"recipe {name!r} does not exist{_nearest(name, names)}; there are {', '.join(names)}")
+    if fixed := {"name", "description"} & set(overrides or {}):
+        raise SettingsError(f"overrides: {', '.join(sorted(fixed))} cannot be overridden")
+    try:
+        values = json.loads((folder / f"{name}.json").read_text())
+        return Recipe.from_dict({"name": name, **values, **(overrides or {})})
+    except (json.JSONDecodeError, SettingsError) as error:
+        place = f"recipe {name!r} with overrides {json.dumps(overrides)}" if overrides else f"recipe {name!r}"
+        raise SettingsError(f"{place}: {error}") from None
+
+
+def parse_overrides(text: str) -> dict[str, Any]:
+    """The JSON object of an `overrides` hyper-parameter; empty text is none. Raises SettingsError for anything else."""
+    try:
+        values = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"overrides is not JSON ({error}): {text[:80]!r}; a JSON object is wanted") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f'overrides is {text[:80]!r}; a JSON object is wanted, such as {{"steps": 100}}')
+    return values
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    return f"unknown key {key!r}{_nearest(key, known)}"
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def _wrong_type(value: object, annotation: str) -> str:
+    """What is wanted where the value's type is wrong, else the empty string. A whole number serves as a number."""
+    match annotation:
+        case "int":
+            return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+        case "float":
+            return "" if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+        case _:
+            return "" if isinstance(value, str) else "text"

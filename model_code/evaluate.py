@@ -1,0 +1,149 @@
+"""Measure a trained model on proteins it has never seen, and say what the number means.
+
+    launch.py evaluate    reads processing/input/model/model.tar.gz and processing/input/heldout/ (FASTA),
+                          writes processing/output/evaluation/evaluation.json
+
+The loss is the mean, in nats, of -ln p(residue) over residues hidden behind `<mask>`: the same residues for every
+model. Two baselines stand beside it: a guess among 20 letters, and the letter frequencies of the training set (from
+the artefact's own manifest.json), which a model has to beat to have learnt anything about order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from amplify_lm import checkpoint, container, dataset, fasta, tokenizer
+from amplify_lm.checkpoint_sources import unpack
+from amplify_lm.container import Container
+from amplify_lm.dataset import ShardWriter, Split
+from amplify_lm.loss import MEASURING_SEED, measure
+from prepare import fasta_files
+
+TOKENS_PER_PASS = 16_384
+
+
+class EvaluateError(ValueError):
+    """An artefact or held-out proteins that cannot be used."""
+
+
+def main(box: Container) -> None:
+    """Write evaluation.json for the model and the held-out proteins of this job."""
+    archive = box.processing_input("model") / "model.tar.gz"
+    if not archive.is_file():
+        raise EvaluateError(f"{archive} is missing; the artefact of a training job is wanted")
+    heldout = box.processing_input("heldout")
+    with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
+        folder = Path(scratch)
+        unpack(archive, folder / "model")
+        evaluation = evaluate(folder / "model", heldout, folder / "heldout")
+    evaluation["artifact_sha256"] = _sha256(archive)
+    path = box.processing_output("evaluation") / "evaluation.json"
+    path.write_text(json.dumps(evaluation, indent=1) + "\n")
+    print(f"[evaluate] {summary(evaluation)}", flush=True)
+
+
+def summary(evaluation: dict[str, Any]) -> str:
+    """The figures on one line."""
+    letters, uniform = evaluation["baselines"]["letter_frequencies"], evaluation["baselines"]["uniform_20"]
+    return (
+        f"loss {evaluation['loss']:.4f} nats a residue (letter frequencies {letters:.4f}, uniform {uniform:.4f}), "
+        f"perplexity {evaluation['perplexity']:.2f}, accuracy {evaluation['accuracy']:.1%}, "
+        f"{evaluation['proteins']:,} proteins"
+    )
+
+
+def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]:
+    """The content of evaluation.json but for the artefact's digest.
+
+    Raises CheckpointError for an artefact that is no model, EvaluateError where it lacks its manifest or the held-out
+    proteins are none, FastaError where they are not FASTA.
+    """
+    model = checkpoint.load_model(model_folder)
+    recipe = read_json(model_folder / "recipe.json")
+    letter_counts = read_json(model_folder / "manifest.json").get("letter_counts")
+    if not letter_counts:
+        raise EvaluateError(
+            "the artefact's manifest.json has no letter_counts; the manifest that `prepare` wrote is wanted"
+        )
+    residues, rejected = write_heldout(heldout, scratch)
+    split = Split(scratch)
+    # The model sees proteins in pieces as long as those that it was trained on.
+    windows = dataset.cut(split.lengths(np.arange(len(split))), int(recipe.get("window", model.config.max_length)))
+    measured = measure(model, split, windows, TOKENS_PER_PASS)
+    if not measured.masked:
+        raise EvaluateError(
+            f"{len(split)} held-out proteins, but none of their residues is measured; give more of them"
+        )
+    if not math.isfinite(measured.loss):
+        raise EvaluateError(f"the model's loss is {measured.loss}: its weights are not usable")
+    letter_frequencies = frequencies_loss(letter_counts, measured.letters)
+    return {
+        "loss": measured.loss,
+        "perplexity": math.exp(measured.loss),
+        "accuracy": measured.accuracy,
+        "proteins": len(split),
+        "residues": residues,
+        "masked_residues": measured.masked,
+        "rejected": rejected,
+        "baselines": {"uniform_20": math.log(20), "letter_frequencies": letter_frequencies},
+        "beats_letter_frequencies": measured.loss < letter_frequencies,
+        "recipe": recipe.get("name", ""),
+        "seed": MEASURING_SEED,
+    }
+
+
+def write_heldout(source: Path, folder: Path) -> tuple[int, int]:
+    """The proteins of FASTA files as shards; returns their residues and how many records could not be used."""
+    writer = ShardWriter(folder)
+    residues = rejected = 0
+    for path in fasta_files(source):
+        for record in fasta.read(path, path.relative_to(source).as_posix()):
+            try:
+                protein = fasta.clean(record.sequence, record.where)
+            except fasta.FastaError:
+                rejected += 1
+                continue
+            residues += len(protein.residues)
+            writer.write(tokenizer.encode(protein.residues))
+    writer.close()
+    if not residues:
+        raise EvaluateError(f"no usable protein among the held-out ones ({rejected} records refused)")
+    return residues, rejected
+
+
+def frequencies_loss(letter_counts: dict[str, int], letters: list[int]) -> float:
+    """The loss of guessing by frequency: counts of the training set against those of the residues asked for, by id.
+
+    One is added to each letter's count, so that a letter which training never saw costs much but not infinitely.
+    """
+    counts = np.array([letter_counts.get(token, 0) + 1.0 for token in tokenizer.VOCABULARY])
+    counts[: len(tokenizer.SPECIAL_TOKENS)] = 0
+    asked = np.array(letters)
+    seen = asked > 0
+    return float(-(asked[seen] * np.log(counts[seen] / counts.sum())).sum() / asked.sum())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of the artefact; an absent file is an empty one (imported models have no recipe)."""
+    if not path.is_file():
+        return {}
+    values = json.loads(path.read_text())
+    if not isinstance(values, dict):
+        raise EvaluateError(f"{path.name} of the artefact is not a JSON object")
+    return values
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(container.run(main))

@@ -1,0 +1,255 @@
+"""Train AMPLIFY by masked-language modelling: settings, data, model, optimiser, loop; to be read from top to bottom.
+
+    launch.py train       reads channels `train` (a dataset) and `init`, writes checkpoints and the finished model
+
+An interrupted run goes on from its newest good checkpoint as if it had never stopped: the order of the proteins, their
+windows and their masks are functions of the seed (dataset.py, masking.py), all else is in the checkpoint (resume.py).
+Under torchrun the processes share out each step's proteins; how many there are changes nothing but the speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from amplify_lm import checkpoint, container, dataset, distributed, metrics, optim, resume
+from amplify_lm.container import Container
+from amplify_lm.dataset import Place, Split, TrainingOrder
+from amplify_lm.distributed import Processes
+from amplify_lm.loss import MaskedLoss, loss_batch, validate
+from amplify_lm.masking import MaskingRule
+from amplify_lm.model import Amplify
+from amplify_lm.settings import Recipe, SettingsError, parse_overrides, read_recipe
+
+# How a run is watched and kept, not what it computes: these settings may change between interruption and resume.
+FREE_TO_CHANGE = ("log_every", "validate_every", "validation_tokens", "checkpoint_every", "keep_checkpoints")
+
+
+class DivergedError(ValueError):
+    """The loss is no number any more."""
+
+
+def main(box: Container) -> None:
+    """Train one model as one process of the run."""
+    stop = StopSignal()
+    with distributed.processes() as processes:
+        train(box, processes, stop)
+
+
+def train(box: Container, processes: Processes, stop: StopSignal) -> None:
+    say = print if processes.is_first else _silence
+    device = processes.device
+
+    # ---- settings
+    hyperparameters = box.hyperparameters()
+    recipe = read_recipe(hyperparameters.get("recipe", "demo"), parse_overrides(hyperparameters.get("overrides", "")))
+    if recipe.tokens_per_step < recipe.window * processes.count:
+        wanted = f"at least window × processes ({recipe.window} × {processes.count}) is wanted"
+        raise SettingsError(f"tokens_per_step is {recipe.tokens_per_step}, {wanted}")
+    rule = MaskingRule(recipe.mask_share, recipe.mask_token_share, recipe.random_token_share, recipe.random_tokens)
+
+    # ---- data
+    data = box.channel("train")
+    manifest = dataset.read_manifest(data)
+    training, validation = Split(data / "train"), Split(data / "validation")
+
+    # ---- model
+    model = starting_model(box.channel("init"), recipe).to(device).train()
+    if device.type == "cuda":
+        for block in model.transformer_encoder:
+            block.compile(dynamic=True)
+    optimizer = optim.adamw(model, recipe)
+    resume.create_state(optimizer)
+
+    # ---- what an earlier run left
+    progress = resume.Progress(0, 0, 0, 0.0, 0, [], recipe.to_dict(), manifest_digest(data))
+    if processes.is_first and (path := resume.newest(box.checkpoints, say)):
+        found = resume.read_progress(path)
+        check_same_run(found, progress, path)
+        resume.restore(path, model, optimizer)
+        progress = found
+        say(f"[train] resuming at step {progress.step} from {path.name}", flush=True)
+    progress = processes.share(progress)
+    processes.share_tensors(list(model.state_dict().values()) + resume.optimizer_tensors(optimizer))
+    loss_of = processes.replicate(MaskedLoss(model))
+
+    proteins, residues = manifest["proteins"], manifest["residues"]
+    say(
+        f"[train] recipe {recipe.name}: {model.num_parameters:,} parameters, {recipe.steps:,} steps of "
+        f"{recipe.tokens_per_step:,} tokens; {proteins['train']:,} proteins, {residues['train']:,} residues; "
+        f"{processes.count} process{'es' if processes.count > 1 else ''} on {device.type}",
+        flush=True,
+    )
+
+    # ---- loop
+    order = TrainingOrder(
+        training, recipe.window, recipe.tokens_per_step, recipe.seed, Place(progress.epoch, progress.index)
+    )
+    step, curve = progress.step, list(progress.curve)
+    seconds, residues_seen = progress.seconds, progress.residues
+    stopwatch = metrics.Stopwatch()
+    nats = torch.zeros((), device=device)  # this process's, since the last metric line
+    masked_since = 0.0
+
+    while step < recipe.steps:
+        # The step's windows, dealt to the processes and to the passes of each; then this process's batches.
+        windows = order.next_step()
+        passes = math.ceil(windows.lengths.sum() / (processes.count * recipe.tokens_per_pass))
+        passes = min(passes, len(windows) // processes.count)
+        shares = dataset.share_out(windows, processes.count * passes)
+        batches = [
+            loss_batch(training, share, recipe.seed, rule) for share in shares[processes.rank :: processes.count]
+        ]
+
+        # The loss of a step is the mean over its masked residues, in whichever process they are.
+        masked, stopping = _agree(processes, sum(batch.num_masked for batch in batches), stop.requested)
+        for number, batch in enumerate(batches, start=1):
+            last = number == len(batches)
+            with contextlib.nullcontext() if last else distributed.unsynchronised(loss_of):
+                batch_nats, _ = loss_of(batch.to(device))
+                (batch_nats * (processes.count / max(masked, 1.0))).backward()
+            nats += batch_nats.detach()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
+        rate = optim.learning_rate(step, recipe)
+        optim.set_learning_rate(optimizer, rate)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+        step += 1
+        masked_since += masked
+        residues_in_step = int(windows.residues.sum())
+        stopwatch.count(residues_in_step)
+        residues_seen += residues_in_step
+        finished = step == recipe.steps
+        keeping = finished or stopping or step % recipe.checkpoint_every == 0
+
+        if keeping or step % recipe.log_every == 0:
+            loss = float(processes.sum(nats)) / max(masked_since, 1.0)
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss is {loss} at step {step}: training diverged. Lower learning_rate (now {rate:.3g}) or "
+                    f"raise warmup_steps (now {recipe.warmup_steps}); good checkpoints stay in {box.checkpoints}"
+                )
+            residues_per_second, passed = stopwatch.read()
+            seconds += passed
+            nats.zero_()
+            masked_since = 0.0
+            point: dict[str, float] = {
+                "step": step,
+                "steps": recipe.steps,
+                "train_loss": loss,
+                "learning_rate": rate,
+                "residues_per_second": residues_per_second,
+                "seconds": seconds,
+            }
+            curve.append(point)
+            say(metrics.metric_line(point), flush=True)
+
+        if finished or (step % recipe.validate_every == 0 and not stopping):
+            began = time.perf_counter()
+            validation_loss, accuracy = validate(model, validation, recipe, processes)
+            point = {
+                "step": step,
+                "steps": recipe.steps,
+                "validation_loss": validation_loss,
+                "validation_accuracy": accuracy,
+            }
+            curve.append(point)
+            say(metrics.metric_line(point), flush=True)
+            stopwatch.skip(began)
+
+        if keeping and processes.is_first:
+            began = time.perf_counter()
+            place = order.place
+            progress = resume.Progress(
+                step, place.epoch, place.index, seconds, residues_seen, curve, recipe.to_dict(), progress.dataset
+            )
+            path = resume.save(box.checkpoints, progress, model, optimizer, recipe.keep_checkpoints)
+            say(f"[train] checkpoint {path.name[:13]} after {time.perf_counter() - began:.1f} s of writing", flush=True)
+            stopwatch.skip(began)
+
+        if stopping and not finished:
+            say(f"[train] stopped by a signal after step {step} of {recipe.steps}; the checkpoint is saved", flush=True)
+            return
+
+    # ---- the finished model
+    if processes.is_first:
+        totals = {"steps": step, "residues": residues_seen, "seconds": round(seconds, 3), "processes": processes.count}
+        write_artefact(box.model, model, recipe, data, {"totals": totals, "curve": curve})
+        say(f"[train] finished: {box.model}", flush=True)
+
+
+def starting_model(folder: Path, recipe: Recipe) -> Amplify:
+    """The model of channel `init`: random weights of the recipe's seed, or those that `prepare` put there."""
+    marker = folder / "init.json"
+    if not marker.is_file():
+        raise SettingsError(f"{marker} is missing; channel init takes what `prepare` writes to init/")
+    if json.loads(marker.read_text()).get("init") == "scratch":
+        torch.manual_seed(recipe.seed)
+        return Amplify(recipe.model_config())
+    return checkpoint.load_model(folder)
+
+
+def manifest_digest(data: Path) -> str:
+    return hashlib.sha256((data / "manifest.json").read_bytes()).hexdigest()
+
+
+def check_same_run(found: resume.Progress, wanted: resume.Progress, path: Path) -> None:
+    """A checkpoint of another dataset or other settings is not a place to go on from. Raises SettingsError."""
+    keys = [key for key in wanted.recipe if key not in FREE_TO_CHANGE]
+    changed = [
+        f"{key} was {found.recipe.get(key)!r}, now {wanted.recipe[key]!r}"
+        for key in keys
+        if found.recipe.get(key) != wanted.recipe[key]
+    ]
+    if found.dataset != wanted.dataset:
+        changed.append("the dataset is another one")
+    if changed:
+        raise SettingsError(
+            f"checkpoint {path} is of a different run: {'; '.join(changed)}. "
+            "Use the same settings, or another checkpoint folder"
+        )
+
+
+def write_artefact(folder: Path, model: Amplify, recipe: Recipe, data: Path, record: dict[str, Any]) -> None:
+    """What becomes `model.tar.gz` (docs/seams.md)."""
+    checkpoint.save_model(model, folder)
+    (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n")
+    (folder / "metrics.json").write_text(json.dumps(record, indent=1) + "\n")
+    shutil.copyfile(data / "manifest.json", folder / "manifest.json")
+
+
+class StopSignal:
+    """Notes SIGTERM (a spot interruption, StopTrainingJob), which the loop heeds at the end of a step."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        self.requested = True
+
+
+def _agree(processes: Processes, masked: int, stop: bool) -> tuple[float, bool]:
+    """Masked residues over all processes, and whether any of them was told to stop."""
+    if processes.count == 1:
+        return float(masked), stop
+    total, stops = processes.sum(torch.tensor([masked, stop], dtype=torch.float64, device=processes.device)).tolist()
+    return total, stops > 0
+
+
+def _silence(*_words: object, **_options: object) -> None:
+    """What the other processes print."""
+
+
+if __name__ == "__main__":
+    sys.exit(container.run(main))
