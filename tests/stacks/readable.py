@@ -1,0 +1,35 @@
+"""A template as a reviewer wants to read it: YAML, references as ${…}, the pipeline definition as data, no hashes of content."""
+
+import json
+import re
+from typing import Any
+
+import yaml
+
+BOILERPLATE = ("Parameters", "Rules")  # the CDK's check of the bootstrap version, the same in every stack
+SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
+
+
+def readable(template: dict[str, Any]) -> str:
+    """The template's text for a snapshot: what a change means, and nothing that changes without meaning."""
+    kept = {key: value for key, value in template.items() if key not in BOILERPLATE}
+    return SHA256.sub("<sha256>", yaml.safe_dump(_plain(kept), sort_keys=False, width=120, allow_unicode=True))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"Ref": name}:
+            return f"${{{name}}}"
+        case {"Fn::GetAtt": [name, attribute]}:
+            return f"${{{name}.{attribute}}}"
+        case {"Fn::ImportValue": name}:
+            return f"${{import {name}}}"
+        case {"Fn::Join": [separator, parts]}:
+            return separator.join(_plain(part) for part in parts)
+        case {"PipelineDefinitionBody": body}:
+            return {"PipelineDefinitionBody": json.loads(_plain(body))}
+    return {key: _plain(item) for key, item in value.items()}

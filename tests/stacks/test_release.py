@@ -1,0 +1,115 @@
+"""A release pin decides what answers in production: a wrong one stops the synthesis, with every fault named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from environments import ENVIRONMENTS
+from stacks.config import SettingsError
+from stacks.release import Release, read_releases
+from tests.stacks.synthesis import RELEASES
+
+
+def write(folder: Path, pin: Any, name: str = "prod.json") -> Path:
+    path = folder / name
+    path.write_text(pin if isinstance(pin, str) else json.dumps(pin))
+    return path
+
+
+def good_pin() -> dict[str, Any]:
+    return json.loads((RELEASES / "prod.json").read_text())
+
+
+def test_a_pin_names_the_package_and_the_object_to_serve(tmp_path: Path) -> None:
+    write(tmp_path, good_pin())
+    assert read_releases(tmp_path, ENVIRONMENTS) == {
+        "prod": Release(
+            model_package_arn="arn:aws:sagemaker:us-east-1:333333333333:model-package/amplify-prod/7",
+            artifact_key="runs/k3x9q2m7w1ab/model/pipelines-k3x9q2m7w1ab-Train-Yk2pQ0dV1s/output/model.tar.gz",
+        )
+    }
+
+
+def test_where_there_is_no_pin_there_is_no_release(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("not a pin")
+    assert read_releases(tmp_path, ENVIRONMENTS) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("schema", 2, "schema is 2: give 1"),
+        ("schema", True, "schema is true: give 1"),
+        (
+            "model_package_arn",
+            "amplify-prod/7",
+            "give the ARN of a package of group amplify-prod in account 333333333333",
+        ),
+        (
+            "model_package_arn",
+            "arn:aws:sagemaker:us-east-1:111111111111:model-package/amplify-dev/7",
+            "of group amplify-prod",
+        ),
+        ("model_package_version", 8, "model_package_version is 8: give the ARN's last number"),
+        ("image_digest", "latest", 'image_digest is "latest": give sha256:<64 hexadecimal digits>'),
+        ("artifact", "s3://bucket/model.tar.gz", "give an object with s3_uri, version_id and sha256"),
+        ("recipe", " ", "give the name of a recipe"),
+        ("evaluation", {}, "give the object of evaluation.json"),
+        ("code_bundle", None, "code_bundle is null"),
+        ("approved_by", "", "give a person"),
+        ("approved_at", "yesterday", "give a time such as"),
+        ("approved_at", "2026-11-24T08:00:00", "give a time such as"),
+        ("aproved_by", "me", "aproved_by is not a field of a pin"),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_is_wanted(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    path = write(tmp_path, good_pin() | {field: value})
+    with pytest.raises(SettingsError) as error:
+        read_releases(tmp_path, ENVIRONMENTS)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("s3_uri", "s3://bucket", "artifact.s3_uri"),
+        ("version_id", 3, "artifact.version_id is 3"),
+        ("sha256", "AB" * 32, "artifact.sha256"),
+    ],
+)
+def test_a_wrong_field_of_the_artifact_is_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    pin = good_pin()
+    pin["artifact"][field] = value
+    write(tmp_path, pin)
+    with pytest.raises(SettingsError, match=message):
+        read_releases(tmp_path, ENVIRONMENTS)
+
+
+def test_an_empty_pin_reports_every_missing_field_at_once(tmp_path: Path) -> None:
+    write(tmp_path, {})
+    with pytest.raises(SettingsError) as error:
+        read_releases(tmp_path, ENVIRONMENTS)
+    assert all(f"{field} is missing" in str(error.value) for field in good_pin())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ("[]", "a pin is a JSON object"), ("\x00", "is not JSON")]
+)
+def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(SettingsError, match=message):
+        read_releases(tmp_path, ENVIRONMENTS)
+
+
+def test_a_pin_of_no_environment_is_refused_instead_of_ignored(tmp_path: Path) -> None:
+    write(tmp_path, good_pin(), "pord.json")
+    with pytest.raises(SettingsError, match=r"pord\.json names no environment.*local, dev, staging, prod"):
+        read_releases(tmp_path, ENVIRONMENTS)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no folder"):
+        read_releases(tmp_path / "relaeses", ENVIRONMENTS)

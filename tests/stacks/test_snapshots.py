@@ -1,0 +1,39 @@
+"""Templates as committed: an unintended change of infrastructure shows here first."""
+
+import pytest
+
+from tests.stacks.readable import readable
+from tests.stacks.synthesis import templates
+from tests.stacks.update_snapshots import SNAPSHOTS, snapshot
+
+STACKS = [
+    f"{environment}/{stack}"
+    for environment, stacks in {
+        "local": ("storage", "registry", "training", "endpoint"),
+        "dev": ("storage", "registry", "training", "endpoint"),
+        "staging": ("storage", "registry", "endpoint"),
+        "prod": ("storage", "registry", "endpoint"),
+    }.items()
+    for stack in stacks
+]
+
+
+def test_every_environment_has_its_stacks_and_each_a_snapshot() -> None:
+    assert sorted(templates()) == sorted(STACKS)
+    assert {path.relative_to(SNAPSHOTS).with_suffix("").as_posix() for path in SNAPSHOTS.glob("*/*.yaml")} == set(
+        STACKS
+    )
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_template_is_what_its_snapshot_says(stack: str) -> None:
+    assert readable(templates()[stack]) == snapshot(stack).read_text(encoding="utf-8"), (
+        f"{stack} changed: if that is meant, run `make snapshots` and let the diff be reviewed"
+    )
+
+
+def test_a_snapshot_reads_references_and_the_pipeline_as_text_and_hides_content_hashes() -> None:
+    body = {"Fn::Join": ["", ['{"Image":"', {"Fn::ImportValue": "repository"}, ":cpu-", "ab" * 32, '"}']]}
+    text = readable({"Resources": {"P": {"PipelineDefinitionBody": body}, "R": {"Fn::GetAtt": ["Role", "Arn"]}}})
+    assert "Image: ${import repository}:cpu-<sha256>" in text
+    assert "R: ${Role.Arn}" in text
