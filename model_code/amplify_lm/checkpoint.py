@@ -7,6 +7,7 @@ A checkpoint is checked whole before a model exists: a wrong one is refused with
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,12 +15,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .checkpoint_files import CheckpointError, read_checkpoint
-from .checkpoint_sources import local_folder
+from .checkpoint_sources import locate
 from .config import ModelConfig
 from .model import Amplify
 from .tokenizer import write_tokenizer
 
-__all__ = ["CheckpointError", "from_published", "load_model", "save_model", "to_published"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "build_model",
+    "from_published",
+    "load_model",
+    "read_source",
+    "save_model",
+    "to_published",
+]
 
 LISTED_AT_MOST = 8  # names in one message; a wrong architecture has hundreds
 
@@ -37,24 +47,47 @@ def save_model(model: Amplify, folder: str | Path) -> None:
     write_tokenizer(folder)
 
 
-def load_model(
-    source: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
-) -> Amplify:
-    """The model of a source, in evaluation mode.
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checked checkpoint in memory: `state` holds every tensor under its published name, all finite."""
 
-    A source is a local folder or a `model.tar.gz`. Raises CheckpointError, naming the source, what is wrong
-    and what is wanted.
+    source: str  # where it came from, with a Hub revision pinned to its commit
+    layout: str  # "Hugging Face" or "Mila"
+    config: ModelConfig
+    state: dict[str, Tensor]
+
+
+def read_source(source: str | Path) -> Checkpoint:
+    """Fetch, read and check a checkpoint.
+
+    A source is a local folder, a `model.tar.gz`, `s3://bucket/prefix/`, `s3://…/model.tar.gz` or
+    `hf:owner/name[@revision]`. Raises CheckpointError, naming the source, what is wrong and what is wanted.
     """
     try:
-        with local_folder(source) as folder:
-            config, state = read_checkpoint(folder)
+        with locate(source) as located:
+            layout, config, state = read_checkpoint(located.folder)
             check_state(config, state)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
+    return Checkpoint(source=located.source, layout=layout.name, config=config, state=state)
+
+
+def load_model(
+    source: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> Amplify:
+    """The model of a source of `read_source`, in evaluation mode. Raises CheckpointError."""
+    checkpoint = read_source(source)
+    return build_model(checkpoint, dtype=dtype, device=device)
+
+
+def build_model(
+    checkpoint: Checkpoint, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> Amplify:
+    """The model of a checkpoint in memory, in evaluation mode."""
     with torch.device("meta"):
-        model = Amplify(config)
-    fused = from_published({name: tensor.to(device=device, dtype=dtype) for name, tensor in state.items()})
-    model.load_state_dict(fused, assign=True)
+        model = Amplify(checkpoint.config)
+    state = {name: tensor.to(device=device, dtype=dtype) for name, tensor in checkpoint.state.items()}
+    model.load_state_dict(from_published(state), assign=True)
     return model.requires_grad_(True).eval()
 
 

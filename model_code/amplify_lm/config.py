@@ -16,6 +16,7 @@ Activation = Literal["SwiGLU", "ReLU", "GELU"]
 _ACTIVATIONS: dict[str, Activation] = {"swiglu": "SwiGLU", "relu": "ReLU", "gelu": "GELU"}
 
 MODEL_TYPE = "AMPLIFY"
+_SPECIAL_IDS = {"unk_token_id": UNK, "mask_token_id": MASK, "bos_token_id": BOS, "eos_token_id": EOS}
 
 # name: (hidden_size, num_hidden_layers, num_attention_heads, intermediate_size), as in the authors' conf/model/*.yaml.
 _SIZES = {
@@ -121,6 +122,9 @@ class ModelConfig:
         shape = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
         if missing := [name for name in shape if name not in values]:
             raise ValueError(f"the configuration of the model lacks {', '.join(missing)}")
+        for name, wanted in _SPECIAL_IDS.items():
+            given = values.get(name, wanted)
+            _check(given is None or given == wanted, name, given, f"{wanted}, the published tokenizer's")
         fields = {field.name: field for field in dataclasses.fields(cls)}
         known: dict[str, Any] = {name: _read(fields[name], values[name]) for name in fields if name in values}
         return cls(**known)
@@ -131,10 +135,7 @@ class ModelConfig:
             "architectures": [MODEL_TYPE],
             "model_type": MODEL_TYPE,
             **dataclasses.asdict(self),
-            "unk_token_id": UNK,
-            "mask_token_id": MASK,
-            "bos_token_id": BOS,
-            "eos_token_id": EOS,
+            **_SPECIAL_IDS,
             "other_special_token_ids": None,
         }
 
