@@ -9,6 +9,7 @@ from stacks.config import Environment
 from stacks.constructs.alarms import EndpointAlarms
 from stacks.constructs.model_endpoint import VARIANT_NAME, ModelEndpoint
 from stacks.constructs.service_role import ServiceRole
+from stacks.instance_types import has_local_disk
 from stacks.registry import RegistryStack
 from stacks.release import Release
 from stacks.storage import StorageStack
@@ -32,8 +33,8 @@ class EndpointStack(cdk.Stack):
         name = environment.resource_name
 
         role = ServiceRole(self, "Role", description="Fetches the one released model and serves it")
-        role.read(storage.artifact_bucket, release.artifact_key)
-        role.use_key(storage.key, writes=False, volumes=True)
+        role.read_object(storage.artifact_bucket, release.artifact_key)
+        role.use_key(storage.key, writes=False, volumes=not has_local_disk(environment.endpoint.instance_type))
         role.run_as_container(
             registry.repository,
             log_group=f"/aws/sagemaker/Endpoints/{name}",

@@ -10,6 +10,7 @@ from stacks.config import Environment, Training
 from stacks.constructs.code_bundle import CodeBundle
 from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.training_pipeline import TrainingPipeline
+from stacks.instance_types import has_local_disk
 from stacks.pipeline_definition import Surroundings, pipeline_definition
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
@@ -55,9 +56,12 @@ class TrainingStack(cdk.Stack):
         evaluate.write(artifacts, "runs/*/evaluation/")
         evaluate.run_as_container(registry.repository, **PROCESSING_JOBS)
 
-        job_roles = [prepare, train, evaluate]
-        for role in job_roles:
-            role.use_key(storage.key, writes=True, volumes=True)
+        for role, instance_type in (
+            (prepare, training.prepare_instance_type),
+            (train, training.instance_types[0]),  # the others are of its kind: config.py sees to it
+            (evaluate, training.evaluate_instance_type),
+        ):
+            role.use_key(storage.key, writes=True, volumes=not has_local_disk(instance_type))
 
         definition = pipeline_definition(
             training,
@@ -78,7 +82,7 @@ class TrainingStack(cdk.Stack):
             name=environment.resource_name,
             definition=definition,
             model_package_group=environment.resource_name,
-            job_roles=job_roles,
+            job_roles=[prepare, train, evaluate],
             artifact_bucket=artifacts,
             key=storage.key,
         )

@@ -6,12 +6,12 @@ only while they have generated names: with a fixed one the replacement collides 
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from stacks.config import Endpoint
+from stacks.constructs.service_role import ServiceRole
 from stacks.instance_types import has_gpu, has_local_disk
 
 VARIANT_NAME = "model"  # a changed name would drop the variant's scaling and its alarms
@@ -30,7 +30,7 @@ class ModelEndpoint(Construct):
         name: str,
         model_package_arn: str,
         settings: Endpoint,
-        role: iam.IRole,
+        role: ServiceRole,
         key: kms.IKey,
         roll_back_on: list[cloudwatch.Alarm],
     ) -> None:
@@ -42,8 +42,7 @@ class ModelEndpoint(Construct):
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(model_package_name=model_package_arn),
             enable_network_isolation=True,
         )
-        # Without its policy the role cannot fetch the model, and CloudFormation makes the two side by side unless told.
-        model.node.add_dependency(role)
+        model.node.add_dependency(role.policy)
 
         config = sagemaker.CfnEndpointConfig(
             self,
@@ -69,7 +68,7 @@ class ModelEndpoint(Construct):
             endpoint_config_name=config.attr_endpoint_config_name,
             deployment_config=_canary(roll_back_on) if settings.instance_count >= 2 else None,
         )
-        self.endpoint.node.add_dependency(role)
+        self.endpoint.node.add_dependency(role.policy)  # the first thing it does is to fetch model and image
 
 
 def _canary(roll_back_on: list[cloudwatch.Alarm]) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:

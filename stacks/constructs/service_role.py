@@ -8,7 +8,7 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
-from constructs import Construct
+from constructs import Construct, IConstruct
 
 
 class ServiceRole(iam.Role):
@@ -23,12 +23,22 @@ class ServiceRole(iam.Role):
             assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com", conditions=this_account),
         )
 
+    @property
+    def policy(self) -> IConstruct:
+        """What the role may do. CloudFormation makes it beside the role's users unless they depend on it."""
+        return self.node.find_child("DefaultPolicy")
+
     def read(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """Objects below the prefixes, and the list of them."""
         self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes])
         self._allow(
             ["s3:ListBucket"], [bucket.bucket_arn], {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}
         )
+
+    def read_object(self, bucket: s3.IBucket, key: str) -> None:
+        """Exactly one object."""
+        self._allow(["s3:GetObject"], [bucket.arn_for_objects(key)])
+        self._allow(["s3:ListBucket"], [bucket.bucket_arn], {"StringEquals": {"s3:prefix": key}})
 
     def write(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """New objects below the prefixes. No deletion: what a run made stays until its life-cycle rule."""

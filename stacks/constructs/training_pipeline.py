@@ -41,8 +41,8 @@ class TrainingPipeline(Construct):
             role_arn=self.role.role_arn,
             pipeline_definition={"PipelineDefinitionBody": cdk.Stack.of(self).to_json_string(definition)},
         )
-        # CloudFormation makes a role's policy beside its users, not before them, unless told: an early run would fail.
-        self.pipeline.node.add_dependency(self.role, *job_roles)
+        # A run may be started the moment the pipeline exists: its roles must be able to do their work by then.
+        self.pipeline.node.add_dependency(*(role.policy for role in (self.role, *job_roles)))
 
     def _statements(self, model_package_group: str, job_roles: list[ServiceRole]) -> list[iam.PolicyStatement]:
         def arn(resource: str) -> str:

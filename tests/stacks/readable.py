@@ -1,4 +1,4 @@
-"""A template as a reviewer wants to read it: YAML, references as ${…}, the pipeline definition as data, no hashes of content."""
+"""A template as a reviewer wants to read it: YAML, references as ${…}, the pipeline as data, no content hashes."""
 
 import json
 import re
@@ -13,12 +13,12 @@ SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 def readable(template: dict[str, Any]) -> str:
     """The template's text for a snapshot: what a change means, and nothing that changes without meaning."""
     kept = {key: value for key, value in template.items() if key not in BOILERPLATE}
-    return SHA256.sub("<sha256>", yaml.safe_dump(_plain(kept), sort_keys=False, width=120, allow_unicode=True))
+    return SHA256.sub("<sha256>", yaml.safe_dump(plain(kept), sort_keys=False, width=120, allow_unicode=True))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if not isinstance(value, dict):
         return value
     match value:
@@ -29,7 +29,7 @@ def _plain(value: Any) -> Any:
         case {"Fn::ImportValue": name}:
             return f"${{import {name}}}"
         case {"Fn::Join": [separator, parts]}:
-            return separator.join(_plain(part) for part in parts)
+            return separator.join(plain(part) for part in parts)
         case {"PipelineDefinitionBody": body}:
-            return {"PipelineDefinitionBody": json.loads(_plain(body))}
-    return {key: _plain(item) for key, item in value.items()}
+            return {"PipelineDefinitionBody": json.loads(plain(body))}
+    return {key: plain(item) for key, item in value.items()}

@@ -1,7 +1,7 @@
-"""All templates of the app, made once for all tests of a run: starting jsii and Node costs more than every test together.
+"""All templates of the app, made once for all tests of a run: starting jsii and Node costs more than the tests.
 
-The releases are those of tests/stacks/releases, so that each environment has an endpoint stack to look at. CloudFormation's
-own validation is off here for speed; test_synth.py keeps it on once.
+The releases are those of tests/stacks/releases, so that each environment has an endpoint stack to look at.
+CloudFormation's own validation is off here for speed; test_synth.py keeps it on once.
 """
 
 import functools

@@ -1,0 +1,118 @@
+"""The seam between the pipeline's definition and the container: verbs, folders, hyper-parameters, metric lines."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from amplify_lm.metrics import metric_line
+
+from stacks.pipeline_definition import METRICS
+from tests.stacks.readable import plain
+from tests.stacks.synthesis import ROOT, only, templates
+
+
+def definition() -> dict[str, Any]:
+    return plain(only(templates()["local/training"], "AWS::SageMaker::Pipeline")["PipelineDefinition"])[
+        "PipelineDefinitionBody"
+    ]
+
+
+def steps() -> dict[str, dict[str, Any]]:
+    found = {step["Name"]: step for step in definition()["Steps"]}
+    condition = found["CheckLoss"]["Arguments"]
+    return found | {step["Name"]: step for step in condition["IfSteps"] + condition["ElseSteps"]}
+
+
+def test_the_parameters_are_those_that_people_start_a_run_with() -> None:
+    assert [parameter["Name"] for parameter in definition()["Parameters"]] == [
+        *("recipe", "data", "heldout", "init", "instance_type", "instance_count", "script", "overrides")
+    ]
+
+
+def test_the_steps_are_those_of_the_flow() -> None:
+    assert {name: step["Type"] for name, step in steps().items()} == {
+        "Prepare": "Processing",
+        "Train": "Training",
+        "Evaluate": "Processing",
+        "CheckLoss": "Condition",
+        "Register": "RegisterModel",
+        "Refuse": "Fail",
+    }
+
+
+def test_the_jobs_call_the_container_as_it_wants_to_be_called() -> None:
+    def arguments(step: str) -> list[Any]:
+        return steps()[step]["Arguments"]["AppSpecification"]["ContainerArguments"]
+
+    assert arguments("Prepare") == [
+        *("prepare", "--recipe", {"Get": "Parameters.recipe"}, "--init", {"Get": "Parameters.init"}),
+        *("--overrides", {"Get": "Parameters.overrides"}),
+    ]
+    assert arguments("Evaluate") == ["evaluate"]
+    assert set(steps()["Train"]["Arguments"]["HyperParameters"]) == {"recipe", "overrides", "script"}
+
+
+def test_files_lie_where_the_container_looks_for_them() -> None:
+    def folders(step: str) -> set[str]:
+        arguments = steps()[step]["Arguments"]
+        inputs = {entry["S3Input"]["LocalPath"] for entry in arguments["ProcessingInputs"]}
+        return inputs | {entry["S3Output"]["LocalPath"] for entry in arguments["ProcessingOutputConfig"]["Outputs"]}
+
+    base = "/opt/ml/processing"
+    assert folders("Prepare") == {f"{base}/input/proteins", f"{base}/output/dataset", f"{base}/output/init"}
+    assert folders("Evaluate") == {f"{base}/input/model", f"{base}/input/heldout", f"{base}/output/evaluation"}
+    train = steps()["Train"]["Arguments"]
+    assert {channel["ChannelName"] for channel in train["InputDataConfig"]} == {"train", "init"}
+    assert train["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+
+
+@pytest.mark.parametrize(("name", "key"), METRICS.items())
+@pytest.mark.parametrize("value", [2.7512, 0.004, 15893.0, 4e-05, 1])
+def test_sagemaker_reads_the_number_that_training_wrote(name: str, key: str, value: float) -> None:
+    others = {"step": 120, "steps": 800, "train_loss": 9.9, "learning_rate": 9.9, "residues_per_second": 9}
+    line = metric_line(others | {"validation_loss": 9.9, "validation_accuracy": 9.9} | {key: value})
+    [metric] = [
+        metric
+        for metric in steps()["Train"]["Arguments"]["AlgorithmSpecification"]["MetricDefinitions"]
+        if metric["Name"] == name
+    ]
+    found = re.findall(metric["Regex"], f"2026-11-24T08:00:00 {line}\n")
+    assert [float(text) for text in found] == [value]
+
+
+def test_other_log_lines_hold_no_metric() -> None:
+    for metric in steps()["Train"]["Arguments"]["AlgorithmSpecification"]["MetricDefinitions"]:
+        assert (
+            re.findall(metric["Regex"], "loss is now train_loss=2.7 validation_loss=2.7 validation_accuracy=0.1") == []
+        )
+
+
+def test_the_condition_is_the_held_out_loss_against_the_letter_frequencies() -> None:
+    [condition] = steps()["CheckLoss"]["Arguments"]["Conditions"]
+    assert condition["Type"] == "LessThan"
+    sides = {side: condition[side]["Std:JsonGet"] for side in ("LeftValue", "RightValue")}
+    assert sides["LeftValue"]["Path"] == "loss"
+    assert sides["RightValue"]["Path"] == "baselines.letter_frequencies"
+    assert {side["PropertyFile"]["Get"] for side in sides.values()} == {"Steps.Evaluate.PropertyFiles.evaluation"}
+
+
+def test_a_registered_model_waits_for_a_person_and_says_where_it_comes_from() -> None:
+    register = steps()["Register"]["Arguments"]
+    assert register["ModelPackageGroupName"] == "amplify-local"
+    assert register["ModelApprovalStatus"] == "PendingManualApproval"
+    assert set(register["CustomerMetadataProperties"]) == {"recipe", "data", "init", "pipeline_execution"}
+
+
+def test_all_that_a_run_makes_lies_below_its_own_prefix() -> None:
+    text = json.dumps(definition()["Steps"])
+    places = re.findall(
+        r's3://\$\{[^}]*ArtifactBucket[^}]*\}/runs/", \{"Get": "Execution.PipelineExecutionId"\}, "/(\w+)', text
+    )
+    assert set(places) == {"dataset", "init", "checkpoints", "model", "evaluation"}
+    assert text.count("s3://") == len(places)
+
+
+def test_every_recipe_says_its_own_name() -> None:
+    names = {path.stem for path in (ROOT / "model_code" / "recipes").glob("*.json")}
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9_]*", name) for name in names), names

@@ -1,0 +1,60 @@
+"""The seam between the stacks and everyone who deploys or asks them: names, outputs, recipes."""
+
+import re
+
+import pytest
+
+from environments import ENVIRONMENTS
+from tests.stacks.readable import plain
+from tests.stacks.synthesis import ROOT, manifests, only, templates
+
+OUTPUTS = {
+    "storage": {"DataBucketName", "ArtifactBucketName", "KeyArn", "AlarmTopicArn"},
+    "registry": {"ModelPackageGroupName", "RepositoryUri"},
+    "training": {"PipelineName", "ImageUri", "CodeBundleUri"},
+    "endpoint": {"EndpointName", "ModelPackageArn"},
+}
+
+
+@pytest.mark.parametrize("stack", sorted(templates()))
+def test_a_stack_is_named_after_its_environment_and_kind_and_lives_in_its_account(stack: str) -> None:
+    environment, kind = stack.split("/")
+    entry = manifests()[stack]
+    settings = ENVIRONMENTS[environment]
+    assert entry["properties"]["stackName"] == f"amplify-{environment}-{kind}"
+    assert entry["environment"] == f"aws://{settings.account}/{settings.region}"
+
+
+@pytest.mark.parametrize("stack", sorted(templates()))
+def test_a_stack_has_the_outputs_that_others_read(stack: str) -> None:
+    outputs = {name for name in templates()[stack]["Outputs"] if not name.startswith("ExportsOutput")}
+    assert outputs == OUTPUTS[stack.split("/")[1]]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_group_repository_and_endpoint_have_the_one_fixed_name(environment: str) -> None:
+    registry, endpoint = templates()[f"{environment}/registry"], templates()[f"{environment}/endpoint"]
+    names = [
+        only(registry, "AWS::SageMaker::ModelPackageGroup")["ModelPackageGroupName"],
+        only(registry, "AWS::ECR::Repository")["RepositoryName"],
+        only(endpoint, "AWS::SageMaker::Endpoint")["EndpointName"],
+        endpoint["Outputs"]["EndpointName"]["Value"],
+    ]
+    assert set(names) == {f"amplify-{environment}"}
+
+
+@pytest.mark.parametrize("environment", ["local", "dev"])
+def test_the_pipeline_has_the_fixed_name_and_the_image_is_of_the_environments_repository(environment: str) -> None:
+    training = templates()[f"{environment}/training"]
+    assert only(training, "AWS::SageMaker::Pipeline")["PipelineName"] == f"amplify-{environment}"
+    settings = ENVIRONMENTS[environment]
+    image = plain(training["Outputs"]["ImageUri"]["Value"])
+    repository = rf"{settings.account}\.dkr\.ecr\.{settings.region}\.\$\{{AWS::URLSuffix\}}/amplify-{environment}"
+    assert re.fullmatch(rf"{repository}:(cpu|gpu)-[0-9a-f]{{64}}", image)
+
+
+@pytest.mark.parametrize("environment", [name for name, settings in ENVIRONMENTS.items() if settings.training])
+def test_the_recipe_of_an_environment_is_a_file_that_ships(environment: str) -> None:
+    training = ENVIRONMENTS[environment].training
+    assert training is not None
+    assert (ROOT / "model_code" / "recipes" / f"{training.recipe}.json").is_file()

@@ -1,0 +1,191 @@
+"""What must hold in every template, as functions: template in, faults out (logical id and what is wrong)."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from stacks.instance_types import has_local_disk
+from tests.stacks.synthesis import Template, resources
+
+STATE = ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::ECR::Repository", "AWS::SageMaker::ModelPackageGroup")
+WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def allowing(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every statement of an identity policy that allows something."""
+    for id_, policy in resources(template, "AWS::IAM::Policy").items():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Allow":
+                yield id_, statement
+
+
+def state_is_retained(template: Template) -> Iterable[str]:
+    for type_ in STATE:
+        for id_, resource in resources(template, type_).items():
+            if not resource.get("DeletionPolicy") == resource.get("UpdateReplacePolicy") == "Retain":
+                yield f"{id_} goes with its stack"
+
+
+def buckets_are_private(template: Template) -> Iterable[str]:
+    for id_, bucket in resources(template, "AWS::S3::Bucket").items():
+        if set(bucket["Properties"].get("PublicAccessBlockConfiguration", {"": False}).values()) != {True}:
+            yield f"{id_} does not block public access"
+
+
+def buckets_are_versioned(template: Template) -> Iterable[str]:
+    for id_, bucket in resources(template, "AWS::S3::Bucket").items():
+        if bucket["Properties"].get("VersioningConfiguration") != {"Status": "Enabled"}:
+            yield f"{id_} keeps no versions"
+
+
+def buckets_end_unfinished_uploads(template: Template) -> Iterable[str]:
+    for id_, bucket in resources(template, "AWS::S3::Bucket").items():
+        rules = bucket["Properties"].get("LifecycleConfiguration", {}).get("Rules", [])
+        if not any("AbortIncompleteMultipartUpload" in rule and rule["Status"] == "Enabled" for rule in rules):
+            yield f"{id_} pays for unfinished uploads for ever"
+
+
+def buckets_are_under_the_key_but_for_access_logs(template: Template) -> Iterable[str]:
+    for id_, bucket in resources(template, "AWS::S3::Bucket").items():
+        [rule] = bucket["Properties"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        wanted = "AES256" if id_.startswith("AccessLog") else "aws:kms"  # S3 delivers no logs under KMS
+        if rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] != wanted:
+            yield f"{id_} is not encrypted by {wanted}"
+
+
+def buckets_log_their_accesses(template: Template) -> Iterable[str]:
+    for id_, bucket in resources(template, "AWS::S3::Bucket").items():
+        if not id_.startswith("AccessLog") and "LoggingConfiguration" not in bucket["Properties"]:
+            yield f"{id_} logs no access"
+
+
+def buckets_and_topics_refuse_plain_http(template: Template) -> Iterable[str]:
+    closed = {
+        json.dumps(target)
+        for type_, field in (("AWS::S3::BucketPolicy", "Bucket"), ("AWS::SNS::TopicPolicy", "Topics"))
+        for policy in resources(template, type_).values()
+        for target in as_list(policy["Properties"][field])
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+        and statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport") == "false"
+    }
+    for type_ in ("AWS::S3::Bucket", "AWS::SNS::Topic"):
+        for id_ in resources(template, type_):
+            if json.dumps({"Ref": id_}) not in closed:
+                yield f"{id_} answers over plain http"
+
+
+def keys_rotate(template: Template) -> Iterable[str]:
+    for id_, key in resources(template, "AWS::KMS::Key").items():
+        if key["Properties"].get("EnableKeyRotation") is not True:
+            yield f"{id_} never rotates"
+
+
+def topics_are_encrypted(template: Template) -> Iterable[str]:
+    for id_, topic in resources(template, "AWS::SNS::Topic").items():
+        if "KmsMasterKeyId" not in topic["Properties"]:
+            yield f"{id_} is not encrypted"
+
+
+def images_are_immutable_and_scanned(template: Template) -> Iterable[str]:
+    for id_, repository in resources(template, "AWS::ECR::Repository").items():
+        properties = repository["Properties"]
+        if properties.get("ImageTagMutability") != "IMMUTABLE":
+            yield f"{id_} lets a tag move"
+        if properties.get("ImageScanningConfiguration") != {"ScanOnPush": True}:
+            yield f"{id_} does not scan"
+        if properties.get("EmptyOnDelete"):
+            yield f"{id_} throws its images away"
+
+
+def nothing_runs_code_of_ours_during_a_deployment(template: Template) -> Iterable[str]:
+    for id_, resource in template["Resources"].items():
+        if resource["Type"].startswith(("Custom::", "AWS::CloudFormation::CustomResource", "AWS::Lambda::")):
+            yield f"{id_} is a {resource['Type']}"
+
+
+def roles_serve_this_account_only(template: Template) -> Iterable[str]:
+    for id_, role in resources(template, "AWS::IAM::Role").items():
+        for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
+            if "aws:SourceAccount" not in statement.get("Condition", {}).get("StringEquals", {}):
+                yield f"{id_} can be assumed on behalf of another account"
+            if statement["Principal"] != {"Service": "sagemaker.amazonaws.com"}:
+                yield f"{id_} can be assumed by {statement['Principal']}"
+
+
+def no_statement_allows_more_than_it_names(template: Template) -> Iterable[str]:
+    for id_, statement in allowing(template):
+        actions = set(as_list(statement["Action"]))
+        if any("*" in action for action in actions):
+            yield f"{id_} allows {sorted(actions)}"
+        if "*" in as_list(statement["Resource"]) and not actions <= WITHOUT_RESOURCE:
+            yield f"{id_} allows {sorted(actions)} on everything"
+        if {"NotAction", "NotResource"} & set(statement):
+            yield f"{id_} allows all but something"
+
+
+def roles_are_passed_to_sagemaker_only(template: Template) -> Iterable[str]:
+    for id_, statement in allowing(template):
+        bound = statement.get("Condition", {}).get("StringEquals", {}).get("iam:PassedToService")
+        if "iam:PassRole" in as_list(statement["Action"]) and bound != "sagemaker.amazonaws.com":
+            yield f"{id_} passes a role to any service"
+
+
+def grants_on_the_key_are_for_aws_resources_only(template: Template) -> Iterable[str]:
+    for id_, statement in allowing(template):
+        bound = statement.get("Condition", {}).get("Bool", {}).get("kms:GrantIsForAWSResource")
+        if "kms:CreateGrant" in as_list(statement["Action"]) and bound != "true":
+            yield f"{id_} may hand the key to anyone"
+
+
+def models_are_cut_off_from_the_network(template: Template) -> Iterable[str]:
+    for id_, model in resources(template, "AWS::SageMaker::Model").items():
+        if model["Properties"].get("EnableNetworkIsolation") is not True:
+            yield f"{id_} has a network"
+
+
+def replaced_resources_have_generated_names(template: Template) -> Iterable[str]:
+    for type_, field in (
+        ("AWS::SageMaker::Model", "ModelName"),
+        ("AWS::SageMaker::EndpointConfig", "EndpointConfigName"),
+    ):
+        for id_, resource in resources(template, type_).items():
+            if field in resource["Properties"]:
+                yield f"{id_} has a fixed name: its replacement collides with it"
+
+
+def endpoint_volumes_have_a_key_where_sagemaker_takes_one(template: Template) -> Iterable[str]:
+    for id_, config in resources(template, "AWS::SageMaker::EndpointConfig").items():
+        for variant in config["Properties"]["ProductionVariants"]:
+            if ("KmsKeyId" in config["Properties"]) == has_local_disk(variant["InstanceType"]):
+                yield f"{id_} has the wrong encryption for {variant['InstanceType']}"
+
+
+def fleets_of_two_and_more_roll_back_by_alarm(template: Template) -> Iterable[str]:
+    sizes = [
+        variant["InitialInstanceCount"]
+        for config in resources(template, "AWS::SageMaker::EndpointConfig").values()
+        for variant in config["Properties"]["ProductionVariants"]
+    ]
+    for id_, endpoint in resources(template, "AWS::SageMaker::Endpoint").items():
+        rollback = endpoint["Properties"].get("DeploymentConfig", {}).get("AutoRollbackConfiguration", {})
+        if (max(sizes) >= 2) != bool(rollback.get("Alarms")):
+            yield f"{id_} has {max(sizes)} instances and roll-back {rollback}"
+
+
+def alarms_ring_somewhere(template: Template) -> Iterable[str]:
+    for id_, alarm in resources(template, "AWS::CloudWatch::Alarm").items():
+        if not alarm["Properties"].get("AlarmActions"):
+            yield f"{id_} rings for nobody"
+
+
+def users_of_a_role_wait_for_its_policy(template: Template) -> Iterable[str]:
+    policies = set(resources(template, "AWS::IAM::Policy"))
+    for type_ in ("AWS::SageMaker::Model", "AWS::SageMaker::Endpoint", "AWS::SageMaker::Pipeline"):
+        for id_, resource in resources(template, type_).items():
+            if missing := policies - set(as_list(resource.get("DependsOn", []))):
+                yield f"{id_} does not wait for {sorted(missing)}"

@@ -1,0 +1,97 @@
+"""cdk-nag's AwsSolutions rules over every stack: no finding without a reason, no reason without a finding.
+
+The reasons are here and not at the constructs because cdk-nag's ids of wildcard findings hold generated names
+(`…ExportsOutputFnGetAttDataBucketE3889A50Arn98F8399F/proteins/*`); a pattern per role says the same and reads.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_s3 as s3
+from cdk_nag import AwsSolutionsChecks
+
+from tests.stacks.synthesis import new_app
+
+ONE_RUN = "a run's id is known only when it starts; the prefix below it is exact, the bucket its own"
+THE_INPUT = "people lay their files below this one prefix; which files is what they choose"
+NO_RESOURCE = (
+    "AWS defines ecr:GetAuthorizationToken and cloudwatch:PutMetricData without a resource; the token opens only the "
+    "repository granted beside it, and the metrics are bound to one namespace by condition"
+)
+LOG_STREAMS = "a log stream is named by SageMaker when the job starts; the log group is exact"
+JOB_NAMES = "SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>"
+VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
+
+EXPLAINED = [  # construct path, finding, reason
+    (
+        r"training/(Prepare|Train|Evaluate)Role",
+        r"ArtifactBucket\w+/runs/\*/(dataset|init|checkpoints|model|evaluation)/\*",
+        ONE_RUN,
+    ),
+    (r"training/TrainingPipeline/Role", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),
+    (r"training/PrepareRole", r"DataBucket\w+/proteins/\*", THE_INPUT),
+    (r"training/EvaluateRole", r"DataBucket\w+/heldout/\*", THE_INPUT),
+    (r"training/(Prepare|Train|Evaluate)Role|endpoint/Role", r"Resource::\*", NO_RESOURCE),
+    (r"training/(Prepare|Evaluate)Role", r":log-group:/aws/sagemaker/ProcessingJobs:log-stream:\*", LOG_STREAMS),
+    (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:log-stream:\*", LOG_STREAMS),
+    (r"endpoint/Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:log-stream:\*", LOG_STREAMS),
+    (r"training/TrainingPipeline/Role", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
+    (r"training/TrainingPipeline/Role", r":model-package/amplify-\w+/\*", VERSIONS),
+]
+
+
+def findings(app: cdk.App, folder: Path) -> set[tuple[str, str]]:
+    """What AwsSolutions finds: (construct path, rule with its finding). Findings make the synthesis raise."""
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app, verbose=False))
+    try:
+        app.synth()
+    except RuntimeError as error:
+        assert "ValidationFailed" in str(error)  # noqa: PT017 - anything else is a fault of the app, not a finding
+    report = json.loads((folder / "validation-report.json").read_text())
+    [nag] = [plugin for plugin in report["pluginReports"] if plugin["pluginName"] == "AwsSolutions"]
+    return {
+        (construct["constructPath"], violation["ruleName"])
+        for violation in nag["violations"]
+        for construct in violation["violatingConstructs"]
+    }
+
+
+def explains(row: tuple[str, str, str], path: str, rule: str) -> bool:
+    where, finding, _ = row
+    return bool(
+        re.fullmatch(rf"\w+/({where})/DefaultPolicy/Resource", path)
+        and re.fullmatch(rf"AwsSolutions-IAM5\[.*{finding}\]", rule)
+    )
+
+
+@pytest.fixture(scope="module", name="found")
+def findings_of_the_app(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
+    from app import add_environments
+
+    folder = tmp_path_factory.mktemp("nag")
+    app: Any = new_app(folder)
+    add_environments(app)
+    return findings(app, folder)
+
+
+def test_every_finding_has_a_reason(found: set[tuple[str, str]]) -> None:
+    assert [
+        (path, rule) for path, rule in sorted(found) if not any(explains(row, path, rule) for row in EXPLAINED)
+    ] == []
+
+
+@pytest.mark.parametrize("row", EXPLAINED, ids=lambda row: row[1])
+def test_every_reason_still_has_its_finding(found: set[tuple[str, str]], row: tuple[str, str, str]) -> None:
+    assert any(explains(row, path, rule) for path, rule in found), f"{row[:2]} explains nothing any more: remove it"
+
+
+def test_a_bucket_open_to_plain_http_is_found_and_not_explained(tmp_path: Path) -> None:
+    app = new_app(tmp_path)
+    s3.Bucket(cdk.Stack(app, "stack"), "Bucket")
+    found = findings(app, tmp_path)
+    assert ("stack/Bucket/Resource", "AwsSolutions-S10") in found
+    assert not any(explains(row, path, rule) for row in EXPLAINED for path, rule in found)

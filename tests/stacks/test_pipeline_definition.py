@@ -1,0 +1,220 @@
+"""The pipeline's definition: every step is a request that SageMaker takes, every reference leads somewhere."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from environments import DEV, LOCAL
+from stacks.config import Training
+from stacks.pipeline_definition import Json, Surroundings, pipeline_definition
+from tests.stacks.request_check import faults
+
+AROUND = Surroundings(
+    image_uri="123456789012.dkr.ecr.us-east-1.amazonaws.com/amplify-local:cpu-" + "ab" * 32,
+    data_bucket="data-bucket",
+    artifact_bucket="artifact-bucket",
+    key_arn="arn:aws:kms:us-east-1:123456789012:key/0f2b8d9e-1111-4222-8333-444455556666",
+    model_package_group="amplify-local",
+    prepare_role_arn="arn:aws:iam::123456789012:role/prepare",
+    train_role_arn="arn:aws:iam::123456789012:role/train",
+    evaluate_role_arn="arn:aws:iam::123456789012:role/evaluate",
+)
+EXECUTION_VARIABLES = {"PipelineExecutionId"}
+OUTPUTS = {
+    "Prepare": {
+        "ProcessingOutputConfig.Outputs['dataset'].S3Output.S3Uri",
+        "ProcessingOutputConfig.Outputs['init'].S3Output.S3Uri",
+    },
+    "Train": {"ModelArtifacts.S3ModelArtifacts"},
+    "Evaluate": {"PropertyFiles.evaluation"},
+}
+
+assert LOCAL.training is not None
+assert DEV.training is not None
+TRAININGS = {"local": LOCAL.training, "dev": DEV.training}
+
+
+@pytest.fixture(params=TRAININGS, name="training")
+def training_of_an_environment(request: pytest.FixtureRequest) -> Training:
+    return TRAININGS[request.param]
+
+
+def steps(definition: Json) -> dict[str, Json]:
+    """All steps by name, those inside the condition too."""
+    found = {step["Name"]: step for step in definition["Steps"]}
+    condition = found["CheckLoss"]["Arguments"]
+    return found | {step["Name"]: step for step in condition["IfSteps"] + condition["ElseSteps"]}
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if set(value) == {"Get"}:
+            yield value["Get"]
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def resolved(value: Any, definition: Json) -> Any:
+    """The value as it is when a run starts: parameters at their defaults, plausible outputs of earlier steps."""
+    if isinstance(value, list):
+        return [resolved(item, definition) for item in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"Get": str(path)} if path.startswith("Parameters."):
+            return next(p["DefaultValue"] for p in definition["Parameters"] if p["Name"] == path.split(".")[1])
+        case {"Get": "Execution.PipelineExecutionId"}:
+            return "k3x9q2m7w1ab"
+        case {"Get": _}:
+            return "s3://artifact-bucket/runs/k3x9q2m7w1ab/something/"
+        case {"Std:Join": {"On": separator, "Values": values}}:
+            return separator.join(resolved(values, definition))
+    return {key: resolved(item, definition) for key, item in value.items()}
+
+
+@pytest.mark.parametrize(
+    ("step", "operation", "name"),
+    [
+        ("Prepare", "CreateProcessingJob", {"ProcessingJobName": "pipelines-k3x9q2m7w1ab-Prepare"}),
+        ("Train", "CreateTrainingJob", {"TrainingJobName": "pipelines-k3x9q2m7w1ab-Train"}),
+        ("Evaluate", "CreateProcessingJob", {"ProcessingJobName": "pipelines-k3x9q2m7w1ab-Evaluate"}),
+        ("Register", "CreateModelPackage", {}),
+    ],
+)
+def test_the_arguments_of_a_step_are_a_request_that_sagemaker_takes(
+    training: Training, step: str, operation: str, name: dict[str, str]
+) -> None:
+    definition = pipeline_definition(training, AROUND)
+    request = resolved(steps(definition)[step]["Arguments"], definition) | name
+    assert faults(operation, request) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"RoleArn": "arn:aws:iam:amplify/train"}, "does not match"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 0}}, "valid min value"),
+        ({"EnableNetworkIsolation": "yes"}, "Invalid type"),
+        ({"NetworkIsolation": True}, "Unknown parameter"),
+        ({"ResourceConfig": {"InstanceType": "ml.m5.huge", "InstanceCount": 1, "VolumeSizeInGB": 1}}, "not one of its"),
+    ],
+)
+def test_the_request_check_sees_what_sagemaker_would_refuse(change: Json, fault: str) -> None:
+    definition = pipeline_definition(TRAININGS["local"], AROUND)
+    request = resolved(steps(definition)["Train"]["Arguments"], definition) | {"TrainingJobName": "job"} | change
+    assert fault in "".join(faults("CreateTrainingJob", request))
+
+
+def dangling(definition: Json) -> set[str]:
+    """References to a parameter, variable, step or output that does not exist, or not yet when the step runs."""
+    parameters = {parameter["Name"] for parameter in definition["Parameters"]}
+    allowed = {f"Parameters.{name}" for name in parameters} | {f"Execution.{name}" for name in EXECUTION_VARIABLES}
+    found: set[str] = set()
+    for step in definition["Steps"]:
+        found |= set(references(step)) - allowed
+        allowed |= {f"Steps.{step['Name']}.{output}" for output in OUTPUTS.get(step["Name"], ())}
+    return found
+
+
+def test_every_reference_leads_to_a_parameter_or_to_an_earlier_steps_output(training: Training) -> None:
+    assert dangling(pipeline_definition(training, AROUND)) == set()
+
+
+def test_a_reference_to_a_later_step_or_a_missing_parameter_is_seen(training: Training) -> None:
+    definition = pipeline_definition(training, AROUND)
+    definition["Steps"].reverse()
+    definition["Parameters"] = [p for p in definition["Parameters"] if p["Name"] != "recipe"]
+    assert {"Parameters.recipe", "Steps.Train.ModelArtifacts.S3ModelArtifacts"} <= dangling(definition)
+
+
+def test_outputs_that_later_steps_read_are_outputs_that_the_step_writes(training: Training) -> None:
+    definition = steps(pipeline_definition(training, AROUND))
+    written = {
+        name: {output["OutputName"] for output in definition[name]["Arguments"]["ProcessingOutputConfig"]["Outputs"]}
+        for name in ("Prepare", "Evaluate")
+    }
+    assert written == {"Prepare": {"dataset", "init"}, "Evaluate": {"evaluation"}}
+    [file] = definition["Evaluate"]["PropertyFiles"]
+    assert file["OutputName"] in written["Evaluate"]
+
+
+def test_training_and_evaluation_are_cut_off_from_the_network_and_training_talks_encrypted(training: Training) -> None:
+    definition = steps(pipeline_definition(training, AROUND))
+    assert definition["Train"]["Arguments"]["EnableNetworkIsolation"] is True
+    assert definition["Train"]["Arguments"]["EnableInterContainerTrafficEncryption"] is True
+    assert definition["Evaluate"]["Arguments"]["NetworkConfig"]["EnableNetworkIsolation"] is True
+    assert definition["Prepare"]["Arguments"]["NetworkConfig"]["EnableInterContainerTrafficEncryption"] is True
+
+
+def test_all_outputs_are_under_the_environments_key(training: Training) -> None:
+    definition = steps(pipeline_definition(training, AROUND))
+    assert definition["Train"]["Arguments"]["OutputDataConfig"]["KmsKeyId"] == AROUND.key_arn
+    for name in ("Prepare", "Evaluate"):
+        assert definition[name]["Arguments"]["ProcessingOutputConfig"]["KmsKeyId"] == AROUND.key_arn
+
+
+@pytest.mark.parametrize(("instance_type", "wanted"), [("ml.p3.2xlarge", True), ("ml.g5.xlarge", False)])
+def test_a_volume_has_a_key_unless_the_instance_has_local_disks_for_which_sagemaker_refuses_one(
+    instance_type: str, wanted: bool
+) -> None:
+    training = replace(TRAININGS["dev"], instance_types=(instance_type,), evaluate_instance_type=instance_type)
+    definition = steps(pipeline_definition(training, AROUND))
+    assert ("VolumeKmsKeyId" in definition["Train"]["Arguments"]["ResourceConfig"]) is wanted
+    cluster = definition["Evaluate"]["Arguments"]["ProcessingResources"]["ClusterConfig"]
+    assert ("VolumeKmsKeyId" in cluster) is wanted
+
+
+def test_spot_brings_its_longest_wait_and_on_demand_names_none() -> None:
+    spot = replace(TRAININGS["local"], max_runtime_hours=2, spot_max_wait_hours=3)
+    train = steps(pipeline_definition(spot, AROUND))["Train"]["Arguments"]
+    assert train["EnableManagedSpotTraining"] is True
+    assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 10800}
+
+    train = steps(pipeline_definition(replace(spot, spot_max_wait_hours=None), AROUND))["Train"]["Arguments"]
+    assert "EnableManagedSpotTraining" not in train
+    assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200}
+
+
+def test_training_can_always_go_on_from_a_checkpoint_of_the_same_run(training: Training) -> None:
+    definition = pipeline_definition(training, AROUND)
+    checkpoint = steps(definition)["Train"]["Arguments"]["CheckpointConfig"]
+    assert resolved(checkpoint["S3Uri"], definition) == "s3://artifact-bucket/runs/k3x9q2m7w1ab/checkpoints/"
+
+
+def test_a_run_may_choose_only_among_the_environments_instance_types(training: Training) -> None:
+    [parameter] = [p for p in pipeline_definition(training, AROUND)["Parameters"] if p["Name"] == "instance_type"]
+    assert parameter["EnumValues"] == list(training.instance_types)
+    assert parameter["DefaultValue"] == training.instance_types[0]
+
+
+def test_debugger_and_profiler_are_off(training: Training) -> None:
+    train = steps(pipeline_definition(training, AROUND))["Train"]["Arguments"]
+    assert train["ProfilerConfig"] == {"DisableProfiler": True}
+    assert not {"DebugHookConfig", "DebugRuleConfigurations"} & set(train)
+
+
+def test_only_failures_of_the_service_are_tried_again(training: Training) -> None:
+    definition = steps(pipeline_definition(training, AROUND))
+    kinds = {
+        kind
+        for step in definition.values()
+        for policy in step.get("RetryPolicies", ())
+        for kind in policy["ExceptionType"]
+    }
+    assert kinds == {
+        "Step.SERVICE_FAULT",
+        "Step.THROTTLING",
+        "SageMaker.JOB_INTERNAL_ERROR",
+        "SageMaker.CAPACITY_ERROR",
+    }
+
+
+def test_the_definition_fits_inline_and_is_plain_json(training: Training) -> None:
+    body = json.dumps(pipeline_definition(training, AROUND))
+    assert len(body) < 1_048_576

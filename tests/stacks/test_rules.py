@@ -1,0 +1,174 @@
+"""Every rule holds in every template, and every rule notices the template that breaks it."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from tests.stacks import rules
+from tests.stacks.synthesis import Template, resources, templates
+
+Rule = Callable[[Template], Iterable[str]]
+
+
+def setting(type_: str, field: str, value: Any, start: str = "") -> Callable[[Template], None]:
+    """Breaks a template: sets a property of the first resource of a type (its id starting so); None removes it."""
+
+    def breakage(template: Template) -> None:
+        properties = next(r for id_, r in resources(template, type_).items() if id_.startswith(start))["Properties"]
+        if value is None:
+            del properties[field]
+        else:
+            properties[field] = value
+
+    return breakage
+
+
+def dropping(type_: str, attribute: str) -> Callable[[Template], None]:
+    """Breaks a template: removes an attribute beside the properties, such as DeletionPolicy."""
+
+    def breakage(template: Template) -> None:
+        del next(iter(resources(template, type_).values()))[attribute]
+
+    return breakage
+
+
+def allowing(**statement: Any) -> Callable[[Template], None]:
+    """Breaks a template: adds an Allow statement to a role's policy."""
+
+    def breakage(template: Template) -> None:
+        policy = next(iter(resources(template, "AWS::IAM::Policy").values()))
+        policy["Properties"]["PolicyDocument"]["Statement"].append({"Effect": "Allow", "Resource": "arn:x"} | statement)
+
+    return breakage
+
+
+def trusting(**statement: Any) -> Callable[[Template], None]:
+    """Breaks a template: changes who may assume the first role."""
+
+    def breakage(template: Template) -> None:
+        role = next(iter(resources(template, "AWS::IAM::Role").values()))
+        role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0].update(statement)
+
+    return breakage
+
+
+def adding(type_: str) -> Callable[[Template], None]:
+    """Breaks a template: adds a resource."""
+    return lambda template: template["Resources"].update(New={"Type": type_, "Properties": {}})
+
+
+def removing(type_: str) -> Callable[[Template], None]:
+    """Breaks a template: removes the first resource of a type."""
+    return lambda template: template["Resources"].pop(next(iter(resources(template, type_))))
+
+
+PLAIN_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
+KMS_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
+HALF_PRIVATE = {
+    "BlockPublicAcls": True,
+    "BlockPublicPolicy": False,
+    "IgnorePublicAcls": True,
+    "RestrictPublicBuckets": True,
+}
+BUCKET, ENDPOINT_CONFIG = "AWS::S3::Bucket", "AWS::SageMaker::EndpointConfig"
+
+CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
+    (rules.state_is_retained, "prod/storage", dropping(BUCKET, "DeletionPolicy")),
+    (rules.state_is_retained, "prod/storage", dropping("AWS::KMS::Key", "UpdateReplacePolicy")),
+    (rules.state_is_retained, "prod/registry", dropping("AWS::ECR::Repository", "DeletionPolicy")),
+    (rules.state_is_retained, "prod/registry", dropping("AWS::SageMaker::ModelPackageGroup", "DeletionPolicy")),
+    (rules.buckets_are_private, "prod/storage", setting(BUCKET, "PublicAccessBlockConfiguration", HALF_PRIVATE)),
+    (rules.buckets_are_versioned, "prod/storage", setting(BUCKET, "VersioningConfiguration", None)),
+    (rules.buckets_end_unfinished_uploads, "prod/storage", setting(BUCKET, "LifecycleConfiguration", {"Rules": []})),
+    (
+        rules.buckets_are_under_the_key_but_for_access_logs,
+        "prod/storage",
+        setting(BUCKET, "BucketEncryption", PLAIN_KEYS, "DataBucket"),
+    ),
+    (
+        rules.buckets_are_under_the_key_but_for_access_logs,
+        "prod/storage",
+        setting(BUCKET, "BucketEncryption", KMS_KEYS, "AccessLog"),
+    ),
+    (rules.buckets_log_their_accesses, "prod/storage", setting(BUCKET, "LoggingConfiguration", None, "DataBucket")),
+    (rules.buckets_and_topics_refuse_plain_http, "prod/storage", removing("AWS::S3::BucketPolicy")),
+    (rules.buckets_and_topics_refuse_plain_http, "prod/storage", removing("AWS::SNS::TopicPolicy")),
+    (rules.keys_rotate, "prod/storage", setting("AWS::KMS::Key", "EnableKeyRotation", False)),
+    (rules.topics_are_encrypted, "prod/storage", setting("AWS::SNS::Topic", "KmsMasterKeyId", None)),
+    (
+        rules.images_are_immutable_and_scanned,
+        "prod/registry",
+        setting("AWS::ECR::Repository", "ImageTagMutability", "MUTABLE"),
+    ),
+    (rules.images_are_immutable_and_scanned, "prod/registry", setting("AWS::ECR::Repository", "EmptyOnDelete", True)),
+    (
+        rules.images_are_immutable_and_scanned,
+        "prod/registry",
+        setting("AWS::ECR::Repository", "ImageScanningConfiguration", None),
+    ),
+    (rules.nothing_runs_code_of_ours_during_a_deployment, "prod/storage", adding("Custom::S3AutoDeleteObjects")),
+    (rules.nothing_runs_code_of_ours_during_a_deployment, "prod/storage", adding("AWS::Lambda::Function")),
+    (rules.roles_serve_this_account_only, "dev/training", trusting(Condition={})),
+    (rules.roles_serve_this_account_only, "dev/training", trusting(Principal={"AWS": "*"})),
+    (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:Get*")),
+    (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:GetObject", Resource="*")),
+    (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:GetObject", NotResource="a")),
+    (rules.roles_are_passed_to_sagemaker_only, "dev/training", allowing(Action="iam:PassRole")),
+    (rules.grants_on_the_key_are_for_aws_resources_only, "dev/training", allowing(Action=["kms:CreateGrant"])),
+    (
+        rules.models_are_cut_off_from_the_network,
+        "prod/endpoint",
+        setting("AWS::SageMaker::Model", "EnableNetworkIsolation", False),
+    ),
+    (
+        rules.replaced_resources_have_generated_names,
+        "prod/endpoint",
+        setting(ENDPOINT_CONFIG, "EndpointConfigName", "amplify"),
+    ),
+    (
+        rules.endpoint_volumes_have_a_key_where_sagemaker_takes_one,
+        "prod/endpoint",
+        setting(ENDPOINT_CONFIG, "KmsKeyId", "k"),
+    ),
+    (
+        rules.endpoint_volumes_have_a_key_where_sagemaker_takes_one,
+        "local/endpoint",
+        setting(ENDPOINT_CONFIG, "KmsKeyId", None),
+    ),
+    (
+        rules.fleets_of_two_and_more_roll_back_by_alarm,
+        "prod/endpoint",
+        setting("AWS::SageMaker::Endpoint", "DeploymentConfig", None),
+    ),
+    (rules.alarms_ring_somewhere, "prod/endpoint", setting("AWS::CloudWatch::Alarm", "AlarmActions", [])),
+    (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Model", "DependsOn")),
+    (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Endpoint", "DependsOn")),
+    (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("AWS::SageMaker::Pipeline", "DependsOn")),
+]
+
+
+def name(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
+@pytest.mark.parametrize("rule", dict.fromkeys(rule for rule, _, _ in CASES), ids=name)
+def test_the_rule_holds_in_every_template(rule: Rule) -> None:
+    assert {stack: faults for stack, template in templates().items() if (faults := list(rule(template)))} == {}
+
+
+@pytest.mark.parametrize(("rule", "stack", "breakage"), CASES, ids=name)
+def test_the_rule_notices_the_template_that_breaks_it(
+    rule: Rule, stack: str, breakage: Callable[[Template], None]
+) -> None:
+    broken = copy.deepcopy(templates()[stack])
+    breakage(broken)
+    assert len(list(rule(broken))) >= 1
+
+
+def test_every_rule_is_in_the_table() -> None:
+    written = {
+        rule for rule in vars(rules).values() if callable(rule) and getattr(rule, "__module__", "") == rules.__name__
+    }
+    assert written - {rules.as_list, rules.allowing} == {rule for rule, _, _ in CASES}

@@ -1,0 +1,99 @@
+"""What the stacks hold: state whose identity never moves, alarms, endpoints, and who imports whom's values."""
+
+from typing import Any
+
+import pytest
+
+from tests.stacks.synthesis import manifests, only, resources, templates
+
+ENVIRONMENTS = ("local", "dev", "staging", "prod")
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_logical_ids_of_state_never_change_because_a_new_id_is_a_new_empty_resource(environment: str) -> None:
+    storage, registry = templates()[f"{environment}/storage"], templates()[f"{environment}/registry"]
+    assert set(resources(storage, "AWS::S3::Bucket")) == {
+        "AccessLogBucketDA470295",
+        "DataBucketE3889A50",
+        "ArtifactBucket7410C9EF",
+    }
+    assert set(resources(storage, "AWS::KMS::Key")) == {"Key961B73FD"}
+    assert set(resources(registry, "AWS::ECR::Repository")) == {"Repository22E53BBD"}
+    assert set(resources(registry, "AWS::SageMaker::ModelPackageGroup")) == {"ModelPackageGroup"}
+
+
+def test_stacks_with_state_are_protected_from_deletion_outside_this_machine() -> None:
+    protected = {
+        stack: entry["properties"].get("terminationProtection", False)
+        for stack, entry in manifests().items()
+        if stack.endswith(("/storage", "/registry"))
+    }
+    assert protected == {f"{env}/{stack}": env != "local" for env in ENVIRONMENTS for stack in ("storage", "registry")}
+
+
+def test_alarms_can_publish_to_the_encrypted_topic() -> None:
+    key = only(templates()["prod/storage"], "AWS::KMS::Key")
+    [statement] = [
+        s for s in key["KeyPolicy"]["Statement"] if s["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    ]
+    assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "333333333333"}}
+
+
+def test_old_versions_go_after_a_week_in_the_artifact_bucket_and_after_a_quarter_among_the_proteins() -> None:
+    buckets = resources(templates()["prod/storage"], "AWS::S3::Bucket")
+    kept = {
+        id_: bucket["Properties"]["LifecycleConfiguration"]["Rules"][0]["NoncurrentVersionExpiration"]["NoncurrentDays"]
+        for id_, bucket in buckets.items()
+    }
+    assert kept == {"AccessLogBucketDA470295": 1, "DataBucketE3889A50": 90, "ArtifactBucket7410C9EF": 7}
+
+
+def test_no_rule_expires_a_current_object_but_access_logs() -> None:
+    for id_, bucket in resources(templates()["prod/storage"], "AWS::S3::Bucket").items():
+        expires = [rule.get("ExpirationInDays") for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]]
+        assert expires == ([365] if id_.startswith("AccessLog") else [None])
+
+
+def alarms(stack: str) -> dict[str, dict[str, Any]]:
+    found = resources(templates()[stack], "AWS::CloudWatch::Alarm").values()
+    return {alarm["Properties"]["MetricName"]: alarm["Properties"] for alarm in found}
+
+
+def test_the_alarms_watch_the_endpoint_by_name_in_the_units_of_the_metric() -> None:
+    watched = alarms("prod/endpoint")
+    assert set(watched) == {"Invocation5XXErrors", "Invocation4XXErrors", "ModelLatency"}
+    assert watched["ModelLatency"]["Threshold"] == 2_000_000  # microseconds
+    variant = only(templates()["prod/endpoint"], "AWS::SageMaker::EndpointConfig")["ProductionVariants"][0][
+        "VariantName"
+    ]
+    for alarm in watched.values():
+        dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
+        assert dimensions == {"EndpointName": "amplify-prod", "VariantName": variant}
+
+
+def test_errors_and_latency_take_a_release_back_and_bad_requests_do_not() -> None:
+    template = templates()["prod/endpoint"]
+    rollback = only(template, "AWS::SageMaker::Endpoint")["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
+    metrics = {template["Resources"][alarm["AlarmName"]["Ref"]]["Properties"]["MetricName"] for alarm in rollback}
+    assert metrics == {"Invocation5XXErrors", "ModelLatency"}
+
+
+def test_a_fleet_of_one_has_no_canary_because_it_has_no_half() -> None:
+    assert "DeploymentConfig" not in only(templates()["dev/endpoint"], "AWS::SageMaker::Endpoint")
+
+
+def test_the_endpoint_serves_the_package_of_the_release() -> None:
+    model = only(templates()["prod/endpoint"], "AWS::SageMaker::Model")
+    assert model["PrimaryContainer"] == {
+        "ModelPackageName": "arn:aws:sagemaker:us-east-1:333333333333:model-package/amplify-prod/7"
+    }
+
+
+def test_a_gpu_endpoint_names_the_machine_image_with_a_driver_for_its_cuda_and_a_cpu_endpoint_none() -> None:
+    def machine_image(stack: str) -> str | None:
+        [variant] = only(templates()[stack], "AWS::SageMaker::EndpointConfig")["ProductionVariants"]
+        return variant.get("InferenceAmiVersion")
+
+    assert machine_image("prod/endpoint") == "al2023-ami-sagemaker-inference-gpu-4-1"
+    assert machine_image("local/endpoint") is None

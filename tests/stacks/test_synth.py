@@ -1,0 +1,99 @@
+"""One commit, one set of templates: whoever synthesises, wherever, with whatever AWS settings in the environment."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stacks.synthesis import RELEASES, ROOT, assembly, templates, templates_in
+
+HOSTILE = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "AWS_SESSION_TOKEN": "token",
+    "AWS_PROFILE": "somebody-elses",
+    "AWS_REGION": "eu-west-3",
+    "AWS_DEFAULT_REGION": "ap-southeast-2",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "CDK_DEFAULT_ACCOUNT": "999999999999",
+    "CDK_DEFAULT_REGION": "eu-west-3",
+}
+CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
+
+
+def synthesise(outdir: Path, *, validation: bool = False, releases: Path = RELEASES, **variables: str) -> str:
+    """Runs app.py as the CDK command line does, in a process with only these variables; returns what it printed."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    context = CONTEXT | {"releases": str(releases), "aws:cdk:version-reporting": False}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "app.py"],
+        cwd=ROOT,
+        env=kept
+        | {"CDK_OUTDIR": str(outdir), "CDK_CONTEXT_JSON": json.dumps(context)}
+        | {"CDK_VALIDATION": str(validation).lower(), "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20"}
+        | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return f"exit {done.returncode}\n{done.stdout}{done.stderr}"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything a deployment reads. tree.json is left out: it is for viewers, and names the version of the library."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("tree.json", "validation-report.json") and path.suffix != ".zip"
+    }
+
+
+def test_the_same_commit_gives_the_same_bytes_whatever_aws_settings_surround_it(tmp_path: Path) -> None:
+    printed = synthesise(tmp_path, **HOSTILE)
+    assert printed.startswith("exit 0"), printed[-2000:]
+    assert files(tmp_path) == files(assembly())
+
+
+def test_synthesis_loads_neither_the_model_nor_an_aws_client_and_looks_nothing_up(tmp_path: Path) -> None:
+    printed = synthesise(tmp_path)
+    loaded = {
+        line.rsplit("|", 1)[1].strip().split(".")[0] for line in printed.splitlines() if line.startswith("import time")
+    }
+    assert "aws_cdk" in loaded
+    assert not loaded & {"torch", "boto3", "botocore", "numpy", "amplify_lm"}
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert "missing" not in manifest
+
+
+def test_cloudformations_own_validation_finds_nothing(tmp_path: Path) -> None:
+    printed = synthesise(tmp_path, validation=True)
+    assert printed.startswith("exit 0"), printed[-2000:]
+    report = json.loads((tmp_path / "validation-report.json").read_text())
+    assert [violation for plugin in report["pluginReports"] for violation in plugin["violations"]] == []
+
+
+def test_without_releases_every_environment_synthesises_without_an_endpoint(tmp_path: Path) -> None:
+    releases = tmp_path / "releases"
+    releases.mkdir()
+    printed = synthesise(tmp_path / "out", releases=releases)
+    assert printed.startswith("exit 0"), printed[-2000:]
+    assert set(templates_in(tmp_path / "out")) == {stack for stack in templates() if not stack.endswith("/endpoint")}
+
+
+def test_a_broken_release_stops_the_synthesis_with_a_message_and_no_stack_trace(tmp_path: Path) -> None:
+    (tmp_path / "prod.json").write_text("{}")
+    printed = synthesise(tmp_path / "out", releases=tmp_path)
+    assert printed.startswith("exit 1")
+    assert f"Nothing was synthesised. {tmp_path}/prod.json: schema is missing: give 1" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("stack", ["local/storage", "prod/endpoint"])
+def test_templates_hold_no_placeholder_of_an_unknown_account_or_zone(stack: str) -> None:
+    text = json.dumps(templates()[stack])
+    assert "dummy1" not in text
+    assert "AWS::AccountId" not in text
