@@ -10,6 +10,7 @@ matrix `qkv` here (checkpoint.py converts). The mathematics, in the paper's orde
 Shapes: B proteins padded to S tokens, or n proteins packed into T tokens; H hidden_size; V 27 tokens.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -116,19 +117,153 @@ class Block(nn.Module):
         return x, attention_map(q, k, layout) if output_attentions else None
 
 
-class Amplify(nn.Module):
+class Trunk(nn.Module):
+    """The model's modules and their forward pass, without a constructor of its own.
+
+    `Amplify` below is the model; `amplify_lm.hf` puts the same trunk into Hugging Face's base class.
+    """
+
+    shape: ModelConfig
+    gradient_checkpointing = False  # True: a third more arithmetic for the memory of the blocks' insides, in training
+    _table: Tensor | None = None
+
+    def build(self, shape: ModelConfig, block: Callable[[ModelConfig], nn.Module]) -> None:
+        """Make the modules below the decoder; `block` makes one layer."""
+        self.shape = shape
+        self.encoder = nn.Embedding(shape.vocab_size, shape.hidden_size, padding_idx=shape.pad_token_id)
+        self.layer_norm_1 = _norm(shape) if shape.layer_norm_after_embedding else nn.Identity()
+        self.transformer_encoder = nn.ModuleList(block(shape) for _ in range(shape.num_hidden_layers))
+
+    def build_decoder(self) -> None:
+        shape = self.shape
+        self.layer_norm_2 = _norm(shape) if shape.layer_norm_before_last_layer else nn.Identity()
+        self.decoder = nn.Linear(shape.hidden_size, shape.vocab_size)
+
+    def encode(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        max_seqlen: int | None = None,
+    ) -> Encoded:
+        """Run the blocks.
+
+        Padded: `input_ids` [B, S] and, where proteins differ in length, `attention_mask` [B, S], 1 or True at tokens
+        and 0 at padding. Packed: `input_ids` [T] and `cu_seqlens` [n + 1], the proteins' bounds from 0 to T.
+        `position_ids` has the shape of `input_ids`; left out, each protein counts from 0. `max_seqlen`, the longest
+        packed protein, spares a wait for the GPU where it is known.
+
+        Raises ValueError for shapes that do not fit and for proteins longer than the configuration's max_length.
+        """
+        layout, positions = self._lay_out(input_ids, attention_mask, cu_seqlens, position_ids, max_seqlen)
+        table = self._rotary_table(input_ids.device)
+        table = table[: input_ids.shape[1]] if positions is None else table[positions]
+        x = self.layer_norm_1(self.encoder(input_ids.long()))
+        hidden_states: list[Tensor] = []
+        attentions: list[AttentionMaps] = []
+        for block in self.transformer_encoder:
+            if self.gradient_checkpointing and self.training:
+                x, attention = recompute(block, x, layout, table, output_attentions, use_reentrant=False)
+            else:
+                x, attention = block(x, layout, table, output_attentions)
+            if output_hidden_states:
+                hidden_states.append(x)
+            if attention is not None:
+                attentions.append(attention)
+        return Encoded(
+            x,
+            tuple(hidden_states) if output_hidden_states else None,
+            tuple(attentions) if output_attentions else None,
+        )
+
+    def decode(self, rows: Tensor) -> Tensor:
+        """Logits [..., V] of rows [..., H] of `encode`; training decodes the masked rows only."""
+        return self.decoder(self.layer_norm_2(rows))
+
+    def _rotary_table(self, device: torch.device) -> Tensor:
+        # Neither parameter nor buffer: it is never saved, never cast to half precision, and survives a model that was
+        # built on the meta device. Made outside inference mode, or a later training step could not use it.
+        if self._table is None or self._table.device != device:
+            with torch.inference_mode(False):
+                self._table = rotary_table(self.shape.head_dim, self.shape.max_length).to(device)
+        return self._table
+
+    def _lay_out(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        cu_seqlens: Tensor | None,
+        position_ids: Tensor | None,
+        max_seqlen: int | None,
+    ) -> tuple[Layout, Tensor | None]:
+        """Check the input's shapes; say which tokens see each other and where each stands (None: 0, 1, 2, …)."""
+        if position_ids is not None and position_ids.shape != input_ids.shape:
+            raise ValueError(f"position_ids {_shape(position_ids)}: wanted the shape of input_ids, {_shape(input_ids)}")
+        if cu_seqlens is None:
+            if input_ids.ndim != 2:
+                raise ValueError(
+                    f"input_ids {_shape(input_ids)}: wanted [proteins, tokens], or [tokens] with cu_seqlens"
+                )
+            if attention_mask is not None and attention_mask.shape != input_ids.shape:
+                raise ValueError(
+                    f"attention_mask {_shape(attention_mask)}: wanted the shape of input_ids, {_shape(input_ids)}"
+                )
+            if attention_mask is not None and attention_mask.is_floating_point() and bool((attention_mask < 0).any()):
+                raise ValueError(
+                    "attention_mask holds negative numbers: wanted 1 at tokens and 0 at padding, not added"
+                )
+            self._check_length(input_ids.shape[1])
+            key_mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
+            return Padded(key_mask=key_mask), position_ids
+        if attention_mask is not None:
+            raise ValueError("attention_mask and cu_seqlens given: a packed batch has no padding to mask")
+        layout = self._packed(input_ids, cu_seqlens, max_seqlen)
+        self._check_length(layout.max_seqlen)
+        if position_ids is None:
+            lengths = layout.cu_seqlens.diff()
+            starts = layout.cu_seqlens[:-1].repeat_interleave(lengths, output_size=len(input_ids))
+            position_ids = torch.arange(len(input_ids), device=input_ids.device) - starts
+        return layout, position_ids
+
+    def _packed(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int | None) -> Packed:
+        if input_ids.ndim != 1 or cu_seqlens.ndim != 1 or len(cu_seqlens) < 2:
+            raise ValueError(
+                f"input_ids {_shape(input_ids)} with cu_seqlens {_shape(cu_seqlens)}: wanted [tokens], [proteins + 1]"
+            )
+        device = input_ids.device
+        bounds = cu_seqlens.to(device=device, dtype=torch.int32)
+        dropout = self.shape.dropout_prob if self.training else 0.0
+        if one_kernel_serves(self._compute_dtype(device), device, self.shape.head_dim, dropout):
+            return Packed(cu_seqlens=bounds, max_seqlen=max_seqlen or int(bounds.diff().max()), lengths=None)
+        listed = cu_seqlens.tolist()
+        lengths = tuple(after - before for before, after in pairwise(listed))
+        if listed[0] != 0 or listed[-1] != len(input_ids) or min(lengths) < 0:
+            raise ValueError(f"cu_seqlens must rise from 0 to {len(input_ids)}, the number of tokens; it is {listed}")
+        return Packed(cu_seqlens=bounds, max_seqlen=max(lengths), lengths=lengths)
+
+    def _compute_dtype(self, device: torch.device) -> torch.dtype:
+        if torch.is_autocast_enabled(device.type):
+            return torch.get_autocast_dtype(device.type)
+        return self.encoder.weight.dtype
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens > self.shape.max_length:
+            raise ValueError(
+                f"a protein of {tokens} tokens (<bos> and <eos> included): the model takes {self.shape.max_length}"
+            )
+
+
+class Amplify(Trunk):
     """The model with its decoder, freshly initialised: U(-range, range) for matrices, 0 for biases, 1 for norms."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.recompute_activations = False  # trade a third more arithmetic for the memory of the blocks' insides
-        self.encoder = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.layer_norm_1 = _norm(config) if config.layer_norm_after_embedding else nn.Identity()
-        self.transformer_encoder = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
-        self.layer_norm_2 = _norm(config) if config.layer_norm_before_last_layer else nn.Identity()
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
-        self._table: Tensor | None = None
+        self.build(config, Block)
+        self.build_decoder()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -159,118 +294,6 @@ class Amplify(nn.Module):
             input_ids, attention_mask, cu_seqlens, position_ids, output_hidden_states, output_attentions, max_seqlen
         )
         return ModelOutput(self.decode(encoded.rows), encoded.hidden_states, encoded.attentions)
-
-    def encode(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        cu_seqlens: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-        max_seqlen: int | None = None,
-    ) -> Encoded:
-        """Run the blocks.
-
-        Padded: `input_ids` [B, S] and, where proteins differ in length, `attention_mask` [B, S], 1 or True at tokens
-        and 0 at padding. Packed: `input_ids` [T] and `cu_seqlens` [n + 1], the proteins' bounds from 0 to T.
-        `position_ids` has the shape of `input_ids`; left out, each protein counts from 0. `max_seqlen`, the longest
-        packed protein, spares a wait for the GPU where it is known.
-
-        Raises ValueError for shapes that do not fit and for proteins longer than the configuration's max_length.
-        """
-        layout, positions = self._lay_out(input_ids, attention_mask, cu_seqlens, position_ids, max_seqlen)
-        table = self._rotary_table(input_ids.device)
-        table = table[: input_ids.shape[1]] if positions is None else table[positions]
-        x = self.layer_norm_1(self.encoder(input_ids.long()))
-        hidden_states: list[Tensor] = []
-        attentions: list[AttentionMaps] = []
-        for block in self.transformer_encoder:
-            if self.recompute_activations and self.training:
-                x, attention = recompute(block, x, layout, table, output_attentions, use_reentrant=False)
-            else:
-                x, attention = block(x, layout, table, output_attentions)
-            if output_hidden_states:
-                hidden_states.append(x)
-            if attention is not None:
-                attentions.append(attention)
-        return Encoded(
-            x,
-            tuple(hidden_states) if output_hidden_states else None,
-            tuple(attentions) if output_attentions else None,
-        )
-
-    def decode(self, rows: Tensor) -> Tensor:
-        """Logits [..., V] of rows [..., H] of `encode`; training decodes the masked rows only."""
-        return self.decoder(self.layer_norm_2(rows))
-
-    def _rotary_table(self, device: torch.device) -> Tensor:
-        # Neither parameter nor buffer: it is never saved, never cast to half precision, and survives a model that was
-        # built on the meta device. Made outside inference mode, or a later training step could not use it.
-        if self._table is None or self._table.device != device:
-            with torch.inference_mode(False):
-                self._table = rotary_table(self.config.head_dim, self.config.max_length).to(device)
-        return self._table
-
-    def _lay_out(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        cu_seqlens: Tensor | None,
-        position_ids: Tensor | None,
-        max_seqlen: int | None,
-    ) -> tuple[Layout, Tensor | None]:
-        """Check the input's shapes; say which tokens see each other and where each stands (None: 0, 1, 2, …)."""
-        if position_ids is not None and position_ids.shape != input_ids.shape:
-            raise ValueError(f"position_ids {_shape(position_ids)}: wanted the shape of input_ids, {_shape(input_ids)}")
-        if cu_seqlens is None:
-            if input_ids.ndim != 2:
-                raise ValueError(
-                    f"input_ids {_shape(input_ids)}: wanted [proteins, tokens], or [tokens] with cu_seqlens"
-                )
-            if attention_mask is not None and attention_mask.shape != input_ids.shape:
-                raise ValueError(
-                    f"attention_mask {_shape(attention_mask)}: wanted the shape of input_ids, {_shape(input_ids)}"
-                )
-            self._check_length(input_ids.shape[1])
-            key_mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
-            return Padded(key_mask=key_mask), position_ids
-        if attention_mask is not None:
-            raise ValueError("attention_mask and cu_seqlens given: a packed batch has no padding to mask")
-        layout = self._packed(input_ids, cu_seqlens, max_seqlen)
-        self._check_length(layout.max_seqlen)
-        if position_ids is None:
-            lengths = layout.cu_seqlens.diff()
-            starts = layout.cu_seqlens[:-1].repeat_interleave(lengths, output_size=len(input_ids))
-            position_ids = torch.arange(len(input_ids), device=input_ids.device) - starts
-        return layout, position_ids
-
-    def _packed(self, input_ids: Tensor, cu_seqlens: Tensor, max_seqlen: int | None) -> Packed:
-        if input_ids.ndim != 1 or cu_seqlens.ndim != 1 or len(cu_seqlens) < 2:
-            raise ValueError(
-                f"input_ids {_shape(input_ids)} with cu_seqlens {_shape(cu_seqlens)}: wanted [tokens], [proteins + 1]"
-            )
-        device = input_ids.device
-        bounds = cu_seqlens.to(device=device, dtype=torch.int32)
-        dropout = self.config.dropout_prob if self.training else 0.0
-        if one_kernel_serves(self._compute_dtype(device), device, self.config.head_dim, dropout):
-            return Packed(cu_seqlens=bounds, max_seqlen=max_seqlen or int(bounds.diff().max()), lengths=None)
-        listed = cu_seqlens.tolist()
-        lengths = tuple(after - before for before, after in pairwise(listed))
-        if listed[0] != 0 or listed[-1] != len(input_ids) or min(lengths) < 0:
-            raise ValueError(f"cu_seqlens must rise from 0 to {len(input_ids)}, the number of tokens; it is {listed}")
-        return Packed(cu_seqlens=bounds, max_seqlen=max(lengths), lengths=lengths)
-
-    def _compute_dtype(self, device: torch.device) -> torch.dtype:
-        if torch.is_autocast_enabled(device.type):
-            return torch.get_autocast_dtype(device.type)
-        return self.decoder.weight.dtype
-
-    def _check_length(self, tokens: int) -> None:
-        if tokens > self.config.max_length:
-            raise ValueError(
-                f"a protein of {tokens} tokens (<bos> and <eos> included): the model takes {self.config.max_length}"
-            )
 
 
 def _shape(tensor: Tensor) -> str:

@@ -130,7 +130,7 @@ def test_a_model_that_served_in_inference_mode_can_be_trained() -> None:
 def test_recomputing_activations_changes_no_gradient() -> None:
     def gradients(recompute: bool) -> Iterator[Tensor]:
         model = cases.model(CONFIG).train()
-        model.recompute_activations = recompute
+        model.gradient_checkpointing = recompute
         input_ids, mask, labels = cases.batch()
         logits = model(input_ids, mask).logits
         torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()).backward()
@@ -175,6 +175,10 @@ def test_a_compiled_model_gives_the_same_numbers(model: Amplify) -> None:
         ({"input_ids": torch.zeros(1, 65)}, "a protein of 65 tokens (<bos> and <eos> included): the model takes 64"),
         ({"input_ids": torch.zeros(66), "cu_seqlens": torch.tensor([0, 65, 66])}, "a protein of 65 tokens"),
         ({"input_ids": torch.zeros(2, 4), "attention_mask": torch.ones(2, 5)}, "attention_mask [2, 5]: wanted"),
+        (
+            {"input_ids": torch.zeros(1, 2), "attention_mask": torch.tensor([[0.0, float("-inf")]])},
+            "attention_mask holds negative numbers: wanted 1 at tokens and 0 at padding",
+        ),
         ({"input_ids": torch.zeros(2, 4), "position_ids": torch.ones(4)}, "position_ids [4]: wanted"),
         ({"input_ids": torch.zeros(2, 4), "cu_seqlens": torch.tensor([0, 8])}, "wanted [tokens], [proteins + 1]"),
         ({"input_ids": torch.zeros(4), "cu_seqlens": torch.tensor([0, 3])}, "must rise from 0 to 4"),
@@ -187,5 +191,5 @@ def test_a_compiled_model_gives_the_same_numbers(model: Amplify) -> None:
 )
 def test_input_that_does_not_fit_is_refused(model: Amplify, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as error:
-        model(**{name: tensor.long() for name, tensor in arguments.items()})
+        model(arguments.pop("input_ids").long(), **arguments)
     assert message in str(error.value)
