@@ -101,18 +101,17 @@ def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]
 
 def write_heldout(source: Path, folder: Path) -> tuple[int, int]:
     """The proteins of FASTA files as shards; returns their residues and how many records could not be used."""
-    writer = ShardWriter(folder)
     residues = rejected = 0
-    for path in fasta_files(source):
-        for record in fasta.read(path, path.relative_to(source).as_posix()):
-            try:
-                protein = fasta.clean(record.sequence, record.where)
-            except fasta.FastaError:
-                rejected += 1
-                continue
-            residues += len(protein.residues)
-            writer.write(tokenizer.encode(protein.residues))
-    writer.close()
+    with ShardWriter(folder) as writer:
+        for path in fasta_files(source):
+            for record in fasta.read(path, path.relative_to(source).as_posix()):
+                try:
+                    protein = fasta.clean(record.sequence, record.where)
+                except fasta.FastaError:
+                    rejected += 1
+                    continue
+                residues += len(protein.residues)
+                writer.write(tokenizer.encode(protein.residues))
     if not residues:
         raise EvaluateError(f"no usable protein among the held-out ones ({rejected} records refused)")
     return residues, rejected

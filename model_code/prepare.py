@@ -87,11 +87,10 @@ def prepare(source: Path, folder: Path, recipe: Recipe) -> dict[str, Any]:
     files = fasta_files(source)
     for split in SPLITS:
         shutil.rmtree(folder / split, ignore_errors=True)
-    writers = {split: ShardWriter(folder / split) for split in SPLITS}
     census = Census()
-    inputs = _read_all(files, source, writers, census, recipe.validation_share)
-    for writer in writers.values():
-        writer.close()
+    with ShardWriter(folder / "train") as train, ShardWriter(folder / "validation") as validation:
+        writers = {"train": train, "validation": validation}
+        inputs = _read_all(files, source, writers, census, recipe.validation_share)
     _check(census, recipe)
     manifest = _manifest(inputs, writers, census, folder, recipe)
     partial = folder / "manifest.json.partial"

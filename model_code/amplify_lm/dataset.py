@@ -15,7 +15,7 @@ import heapq
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,12 @@ class ShardWriter:
             self._offsets = [0]
         self._file.write(tokens.tobytes())
         self._offsets.append(self._offsets[-1] + len(tokens))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Finish the shard at hand; a split of no proteins has no shards."""
