@@ -42,5 +42,7 @@ class RegistryStack(cdk.Stack):
         # Spelt out, not taken from the resource: all of it is known, and the reader of a diff sees the image at once.
         self.repository_uri = f"{self.account}.dkr.ecr.{self.region}.{self.url_suffix}/{environment.resource_name}"
 
+        self.export_value(self.repository.repository_arn)  # always, as in storage.py
+
         cdk.CfnOutput(self, "ModelPackageGroupName", value=environment.resource_name)
         cdk.CfnOutput(self, "RepositoryUri", value=self.repository_uri)

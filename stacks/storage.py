@@ -46,6 +46,18 @@ class StorageStack(cdk.Stack):
         )
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
 
+        # Exported whether or not a stack of today reads them: the CDK would otherwise add an export when the endpoint
+        # stack appears, and take it back (which CloudFormation refuses while it is read) when its release goes.
+        for value in (
+            self.key.key_arn,
+            self.data_bucket.bucket_name,
+            self.data_bucket.bucket_arn,
+            self.artifact_bucket.bucket_name,
+            self.artifact_bucket.bucket_arn,
+            self.alarm_topic.topic_arn,
+        ):
+            self.export_value(value)
+
         cdk.CfnOutput(self, "DataBucketName", value=self.data_bucket.bucket_name)
         cdk.CfnOutput(self, "ArtifactBucketName", value=self.artifact_bucket.bucket_name)
         cdk.CfnOutput(self, "KeyArn", value=self.key.key_arn)
