@@ -59,7 +59,7 @@ class TrainingPipeline(Construct):
             iam.PolicyStatement(actions=actions("Create Describe Stop", "TrainingJob"), resources=[training]),
             iam.PolicyStatement(actions=["sagemaker:AddTags"], resources=[processing, training]),
             iam.PolicyStatement(
-                actions=actions("Create Describe", "ModelPackage"),
+                actions=[*actions("Create Describe", "ModelPackage"), "sagemaker:DescribeModelPackageGroup"],
                 resources=[
                     arn(f"model-package-group/{model_package_group}"),
                     arn(f"model-package/{model_package_group}/*"),
