@@ -82,9 +82,9 @@ def prepare(source: Path, folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Turn the FASTA files below `source` into the dataset `folder`; returns its manifest, written last.
 
     Raises PrepareError where there is nothing to train or validate on or too many records are refused, FastaError
-    for a file that is not FASTA.
+    where there are no files or one is not FASTA.
     """
-    files = fasta_files(source)
+    files = fasta.files_below(source)
     for split in SPLITS:
         shutil.rmtree(folder / split, ignore_errors=True)
     census = Census()
@@ -97,15 +97,6 @@ def prepare(source: Path, folder: Path, recipe: Recipe) -> dict[str, Any]:
     partial.write_text(json.dumps(manifest, indent=1) + "\n")
     partial.replace(folder / "manifest.json")
     return manifest
-
-
-def fasta_files(source: Path) -> list[Path]:
-    """Every file below a folder but hidden ones, by path. Raises PrepareError where there are none."""
-    paths = (path for path in source.rglob("*") if path.is_file())
-    files = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(source).parts)]
-    if not files:
-        raise PrepareError(f"no files in {source}; FASTA files (plain or gzip) are wanted, at any depth")
-    return sorted(files, key=lambda path: path.relative_to(source).as_posix())
 
 
 def _read_all(

@@ -118,6 +118,16 @@ def read(source: Path | BinaryIO | io.RawIOBase, name: str = "") -> Iterator[Rec
         buffered.detach()
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file at any depth of a folder but hidden ones, by path. Raises FastaError where there are none."""
+    paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    shown = {name: path for name, path in paths.items() if not any(part.startswith(".") for part in name.parts)}
+    if not shown:
+        message = "no files; FASTA files (plain or gzip) are wanted, at any depth"
+        raise FastaError(message, reason="unreadable", where=str(folder))
+    return [shown[name] for name in sorted(shown, key=Path.as_posix)]
+
+
 def _decompressed(stream: io.BufferedReader[Any], source: str) -> BinaryIO:
     start = stream.peek(4)[:4]
     for magic, method in _UNREAD_COMPRESSIONS.items():

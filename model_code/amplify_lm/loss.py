@@ -103,9 +103,14 @@ class Measured:
 
 
 def measure(
-    model: Amplify, split: Split, windows: Windows, tokens_per_pass: int, processes: Processes | None = None
+    model: Amplify,
+    split: Split,
+    windows: Windows,
+    tokens_per_pass: int,
+    processes: Processes | None = None,
+    rule: MaskingRule = HIDE_ALL,
 ) -> Measured:
-    """The loss on these windows with every chosen residue hidden; the same residues for every model.
+    """The loss on these windows, every chosen residue hidden unless the rule says otherwise; the same for every model.
 
     Each process takes its part of the windows, all get the sum.
     """
@@ -126,7 +131,7 @@ def measure(
     with torch.inference_mode():
         for share in shares[rank::count]:
             if len(share):
-                batch = loss_batch(split, share, MEASURING_SEED, HIDE_ALL).to(device)
+                batch = loss_batch(split, share, MEASURING_SEED, rule).to(device)
                 nats, correct = loss_of(batch)
                 letters = torch.bincount(batch.targets, minlength=len(VOCABULARY))
                 sums += torch.cat([torch.stack([nats.double(), correct.double()]), letters.double()])

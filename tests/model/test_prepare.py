@@ -136,7 +136,7 @@ def test_too_many_refused_records_stop_the_job(source: Path, tmp_path: Path) -> 
 
 def test_no_files_is_an_error_and_hidden_files_do_not_count(source: Path, tmp_path: Path) -> None:
     (source / ".DS_Store").write_bytes(b"\0\1\2")
-    with pytest.raises(prepare.PrepareError, match="no files in"):
+    with pytest.raises(FastaError, match="proteins: no files; FASTA files"):
         run(source, tmp_path)
 
 
