@@ -66,8 +66,8 @@ def count_unknown(sequence: str | bytes) -> int:
 
 def write_tokenizer(folder: Path) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json`, from which Hugging Face's AutoTokenizer makes a fast one."""
-    for name, content in (("tokenizer.json", _tokenizer_json()), ("tokenizer_config.json", _tokenizer_config())):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+    (folder / "tokenizer.json").write_text(tokenizer_json() + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config(), indent=2) + "\n")
 
 
 def _added_token(token: str) -> dict[str, Any]:
@@ -81,12 +81,12 @@ def _added_token(token: str) -> dict[str, Any]:
     }
 
 
-def _tokenizer_json() -> dict[str, Any]:
+def tokenizer_json() -> str:
     """The format of the `tokenizers` library: split into characters, look each up, frame with <bos> and <eos>."""
     frame = [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"SpecialToken": {"id": "<eos>", "type_id": 0}}]
     single = [frame[0], {"Sequence": {"id": "A", "type_id": 0}}, frame[1]]
     second = [{"Sequence": {"id": "B", "type_id": 0}}, frame[1]]
-    return {
+    content = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
@@ -114,6 +114,7 @@ def _tokenizer_json() -> dict[str, Any]:
             "unk_token": "<unk>",
         },
     }
+    return json.dumps(content, indent=2)
 
 
 def _tokenizer_config() -> dict[str, Any]:
