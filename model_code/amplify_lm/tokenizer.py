@@ -30,6 +30,9 @@ def _byte_table() -> bytes:
 
 
 _ID_OF_BYTE = _byte_table()
+_SPECIAL_IDS = bytes(range(len(SPECIAL_TOKENS)))
+_LETTER_OF_ID = (bytes(len(SPECIAL_TOKENS)) + "".join(VOCABULARY[len(SPECIAL_TOKENS) :]).encode()).ljust(256, b"\0")
+_BOS, _EOS = bytes([BOS]), bytes([EOS])
 
 
 def _ids(sequence: str | bytes) -> bytes:
@@ -40,12 +43,9 @@ def _ids(sequence: str | bytes) -> bytes:
 
 def encode(sequence: str | bytes, add_special: bool = True) -> TokenIds:
     """Token ids [L + 2] of a protein of L characters, `<bos>` and `<eos>` around it; [L] without `add_special`."""
-    ids = np.frombuffer(_ids(sequence), dtype=np.uint8)
-    if not add_special:
-        return ids.copy()  # frombuffer is read-only, and torch refuses to share such memory quietly
-    framed = np.empty(len(ids) + 2, dtype=np.uint8)
-    framed[0], framed[1:-1], framed[-1] = BOS, ids, EOS
-    return framed
+    ids = _ids(sequence)
+    # By way of a bytearray: the array is then writable, and torch shares only writable memory without a warning.
+    return np.frombuffer(bytearray(_BOS + ids + _EOS if add_special else ids), dtype=np.uint8)
 
 
 def decode(token_ids: npt.ArrayLike, skip_special: bool = True) -> str:
@@ -56,7 +56,9 @@ def decode(token_ids: npt.ArrayLike, skip_special: bool = True) -> str:
     ids = np.asarray(token_ids).ravel()
     if ids.size and (ids.min() < 0 or ids.max() >= len(VOCABULARY)):
         raise ValueError(f"token ids {ids.min()} to {ids.max()}: the alphabet has 0 to {len(VOCABULARY) - 1}")
-    return "".join(VOCABULARY[i] for i in ids.tolist() if not (skip_special and i < len(SPECIAL_TOKENS)))
+    if skip_special:
+        return ids.astype(np.uint8).tobytes().translate(_LETTER_OF_ID, _SPECIAL_IDS).decode("ascii")
+    return "".join(VOCABULARY[i] for i in ids.tolist())
 
 
 def count_unknown(sequence: str | bytes) -> int:
