@@ -27,7 +27,7 @@ BUNDLE = Path(__file__).parent
 VERBS = ("prepare", "train", "evaluate", "serve")
 SCRIPT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 MASTER_PORT = 7777
-# Network of the GPU instance types with EFA: NCCL's own choice is right, these name what it may not guess.
+# What SageMaker's own toolkit sets on instance types with EFA, the network between their hosts.
 EFA_SETTINGS = {"FI_PROVIDER": "efa", "NCCL_PROTO": "simple"}
 
 
@@ -50,7 +50,7 @@ def launch_training(box: Container) -> None:
     resources = box.resources()
     per_host = processes_per_host()
     if per_host * len(resources.hosts) > 1:
-        run_torchrun(box, torchrun_command(script, resources, per_host), resources)
+        run_torchrun(box, torchrun_command(script, resources, per_host), resources.network_interface)
     elif script.parent == BUNDLE:
         importlib.import_module(script.stem).main(box)
     else:
@@ -104,30 +104,33 @@ def torchrun_command(script: Path, resources: Resources, per_host: int) -> list[
     ]
 
 
-def run_torchrun(box: Container, command: list[str], resources: Resources) -> None:
+def run_torchrun(box: Container, command: list[str], network_interface: str | None) -> None:
     """Run it to its end, handing SIGTERM on. Raises ChildProcessError where it fails and was not asked to stop."""
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(BUNDLE), environment.get("PYTHONPATH")]))
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(command[-3].split("=")[1]))))
-    if resources.network_interface and len(resources.hosts) > 1:
-        environment.setdefault("NCCL_SOCKET_IFNAME", resources.network_interface)
-        environment.setdefault("GLOO_SOCKET_IFNAME", resources.network_interface)
-    if Path("/sys/class/infiniband").exists():
-        environment |= {key: environment.get(key, value) for key, value in EFA_SETTINGS.items()}
+    child = subprocess.Popen(command, env=torchrun_environment(dict(os.environ), network_interface))
     stopped = False
-
-    child = subprocess.Popen(command, env=environment)
 
     def hand_on(number: int, _frame: object) -> None:
         nonlocal stopped
         stopped = True
         child.send_signal(number)
 
-    signal.signal(signal.SIGTERM, hand_on)
-    code = child.wait()
+    before = signal.signal(signal.SIGTERM, hand_on)
+    try:
+        code = child.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     # torchrun calls a handed-on SIGTERM a failure; the processes themselves have saved and left, or reported.
     if code != 0 and (not stopped or (box.output / "failure").exists()):
         raise ChildProcessError(f"a training process failed (torchrun ended with code {code}); its log says why")
+
+
+def torchrun_environment(environment: dict[str, str], network_interface: str | None) -> dict[str, str]:
+    """The environment of the processes: the bundle importable, and the network that the hosts are joined by."""
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(BUNDLE), environment.get("PYTHONPATH")]))
+    defaults = dict(EFA_SETTINGS) if Path("/sys/class/infiniband").exists() else {}
+    if network_interface:
+        defaults |= {"NCCL_SOCKET_IFNAME": network_interface, "GLOO_SOCKET_IFNAME": network_interface}
+    return defaults | environment
 
 
 if __name__ == "__main__":

@@ -20,9 +20,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import masking, packing
-from .masking import Masked, MaskingRule
-from .packing import Packed
+from . import masking
 
 SHARD_TOKENS = 256 << 20
 
@@ -234,15 +232,3 @@ def cut(lengths: NDArray[np.int64], window: int) -> Windows:
     starts = piece * lengths[proteins] // pieces[proteins]
     ends = (piece + 1) * lengths[proteins] // pieces[proteins]
     return Windows.of(np.zeros_like(proteins), proteins, starts, ends - starts, lengths[proteins])
-
-
-def masked_batch(split: Split, windows: Windows, seed: int, rule: MaskingRule) -> tuple[Packed, Masked]:
-    """Read the windows' tokens, pack them and mask them."""
-    which = zip(windows.proteins.tolist(), windows.starts.tolist(), windows.lengths.tolist(), strict=True)
-    tokens = [split.tokens(protein, start, length) for protein, start, length in which]
-    keys = np.repeat(masking.protein_keys(seed, windows.epochs, windows.proteins), windows.lengths)
-    offsets = np.arange(len(keys)) - np.repeat(np.cumsum(windows.lengths) - windows.lengths, windows.lengths)
-    positions = np.repeat(windows.starts, windows.lengths) + offsets
-    masked = masking.mask(np.concatenate(tokens), keys, positions, rule)
-    bounds = np.cumsum(windows.lengths)[:-1]
-    return packing.pack(np.split(masked.input_ids, bounds)), masked

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .dataset import Split, Windows, cut, masked_batch, share_out
+from . import masking
+from .dataset import Split, Windows, cut, share_out
 from .distributed import Processes
 from .masking import HIDE_ALL, MaskingRule
 from .model import Amplify
-from .packing import Packed
+from .packing import Packed, pack
 from .settings import Recipe
 from .tokenizer import VOCABULARY
 
@@ -46,8 +47,15 @@ class LossBatch:
 
 
 def loss_batch(split: Split, windows: Windows, seed: int, rule: MaskingRule) -> LossBatch:
-    """Read, mask and pack windows of a split."""
-    packed, masked = masked_batch(split, windows, seed, rule)
+    """Read windows of a split, mask them and pack them."""
+    lengths = windows.lengths
+    which = zip(windows.proteins.tolist(), windows.starts.tolist(), lengths.tolist(), strict=True)
+    tokens = np.concatenate([split.tokens(protein, start, length) for protein, start, length in which])
+    first = np.cumsum(lengths) - lengths
+    positions = np.arange(len(tokens)) - np.repeat(first - windows.starts, lengths)  # in the whole protein
+    keys = np.repeat(masking.protein_keys(seed, windows.epochs, windows.proteins), lengths)
+    masked = masking.mask(tokens, keys, positions, rule)
+    packed = pack(np.split(masked.input_ids, first[1:]))
     return LossBatch(packed, torch.from_numpy(masked.rows), torch.from_numpy(masked.targets))
 
 

@@ -1,5 +1,7 @@
 """Proteins on disk, the order of an epoch, and how a step is shared out."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,10 @@ from amplify_lm.dataset import (
     Split,
     TrainingOrder,
     cut,
-    masked_batch,
     read_manifest,
     share_out,
 )
+from amplify_lm.loss import loss_batch
 from amplify_lm.masking import MaskingRule
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,10 +147,27 @@ def test_what_is_masked_does_not_depend_on_how_a_step_is_shared_out(split: Split
     def by_protein(shares: int) -> dict[int, list[int]]:
         seen: dict[int, list[int]] = {}
         for part in share_out(windows, shares):
-            packed, _ = masked_batch(split, part, 0, MaskingRule())
+            packed = loss_batch(split, part, 0, MaskingRule()).packed
             bounds = packed.cu_seqlens.tolist()
             for i, protein in enumerate(part.proteins.tolist()):
                 seen[protein] = packed.input_ids[bounds[i] : bounds[i + 1]].tolist()
         return seen
 
     assert by_protein(1) == by_protein(3)
+
+
+def test_a_window_begins_where_its_hash_says_and_shows_the_protein_from_there(split: Split) -> None:
+    windows = TrainingOrder(split, 32, 1200, seed=0).next_step()
+    nothing_masked = MaskingRule(mask_share=0.0)
+    packed = loss_batch(split, windows, 0, nothing_masked).packed
+    bounds = packed.cu_seqlens.tolist()
+    assert windows.starts.max() > 0
+    for i, (protein, start) in enumerate(zip(windows.proteins.tolist(), windows.starts.tolist(), strict=True)):
+        whole = tokenizer.encode(PROTEINS[protein]).tolist()
+        assert packed.input_ids[bounds[i] : bounds[i + 1]].tolist() == whole[start : start + 32]
+
+
+def test_preparing_data_does_not_need_torch() -> None:
+    command = "import sys, prepare; sys.exit('torch' in sys.modules)"
+    model_code = Path(__file__).parents[2] / "model_code"
+    assert subprocess.run([sys.executable, "-c", command], cwd=model_code).returncode == 0
