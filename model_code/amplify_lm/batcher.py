@@ -1,0 +1,194 @@
+"""Many requests, one model: requests' passes share batches, and every request gets its fair part of the machine.
+
+All of the queue lives on the event loop, so there are no locks; batches run on one thread of their own. A request with
+a thousand passes (a scan) and a request with one take turns by tokens served: the one who had least so far comes next.
+The queue is bounded in tokens, the unit of work, and in numbers kept, the unit of memory: over the bound a request is
+refused at once, with the time after which there should be room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from .predict import Array, Pass, Workload
+from .request_errors import RequestError
+
+LONGEST_RETRY_S = 60  # SageMaker gives a request 60 s
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A request in the queue: what it has still to send, and what has come back."""
+
+    work: Workload
+    next_pass: Pass | None
+    tokens_served: int
+    """Sent to the model so far, counted on from where the others stood as this request came"""
+    tokens_waiting: int
+    done: asyncio.Future[None]
+    results: list[Array] = field(default_factory=list)
+    queued_at: float = field(default_factory=time.monotonic)
+    started_at: float | None = None
+
+    def take(self) -> Pass:
+        taken = self.next_pass
+        assert taken is not None
+        self.next_pass = next(self.work.passes, None)
+        self.tokens_served += len(taken.ids)
+        self.tokens_waiting -= len(taken.ids)
+        return taken
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counters since the start."""
+
+    batches: int = 0
+    tokens: int = 0
+    busy_s: float = 0.0
+    cancelled: int = 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.busy_s if self.busy_s else 0.0
+
+
+class Batcher:
+    """Runs workloads through `run` (a batch of passes → what each keeps); `work()` is a task of the event loop."""
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Pass]], list[Array]],
+        *,
+        batch_tokens: int,
+        queue_tokens: int,
+        queue_numbers: int,
+    ) -> None:
+        self.totals = Totals()
+        self.healthy = True
+        self.queue_tokens = queue_tokens
+        self.queue_numbers = queue_numbers
+        self._run = run
+        self._batch_tokens = batch_tokens
+        self._jobs: list[_Job] = []
+        self._numbers = 0
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+
+    @property
+    def waiting_tokens(self) -> int:
+        return sum(job.tokens_waiting for job in self._jobs)
+
+    async def submit(self, work: Workload) -> tuple[list[Array], float]:
+        """What the passes keep, in order, and the seconds that the first of them waited.
+
+        Raises RequestError: 413 for what would not fit an empty queue, 429 for what does not fit now. A cancelled
+        call leaves the queue; a pass that is being computed then is computed for nothing.
+        """
+        self._admit(work)
+        served = min((job.tokens_served for job in self._jobs), default=0)
+        done = asyncio.get_running_loop().create_future()
+        job = _Job(work, next(work.passes), served, work.tokens, done)
+        self._jobs.append(job)
+        self._numbers += work.numbers
+        self._wake.set()
+        try:
+            await done
+        except asyncio.CancelledError:
+            self.totals.cancelled += 1
+            raise
+        finally:
+            self._numbers -= work.numbers
+            if job in self._jobs:
+                self._jobs.remove(job)
+        return job.results, (job.started_at or job.queued_at) - job.queued_at
+
+    def _admit(self, work: Workload) -> None:
+        if work.tokens > self.queue_tokens:
+            message = f"{work.tokens} tokens of work ({work.num_passes} passes); one request may have"
+            raise RequestError(413, "too_much_work", f"{message} {self.queue_tokens}: split it")
+        if work.numbers > self.queue_numbers:
+            message = f"the answer has {work.numbers} numbers; one request may have {self.queue_numbers}: split it"
+            raise RequestError(413, "answer_too_large", message)
+        waiting = self.waiting_tokens
+        if waiting + work.tokens > self.queue_tokens or self._numbers + work.numbers > self.queue_numbers:
+            message = f"the queue is full ({waiting} tokens of {self.queue_tokens} wait)"
+            raise RequestError(429, "queue_full", message, retry_after_s=self._retry_after(work.tokens))
+
+    def _retry_after(self, tokens: int) -> int:
+        """Seconds until the queue has room for so many tokens, at the speed measured so far."""
+        excess = max(self.waiting_tokens + tokens - self.queue_tokens, self._batch_tokens)
+        speed = self.totals.tokens_per_second
+        return min(LONGEST_RETRY_S, max(1, math.ceil(excess / speed))) if speed else 1
+
+    async def work(self) -> None:
+        """Run batches until cancelled. A batch that fails fails its requests, not the batcher."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                batch = self._next_batch()
+                if not batch:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                start = time.monotonic()
+                try:
+                    results = await loop.run_in_executor(self._thread, self._run, [one for _, one in batch])
+                except Exception as error:
+                    self._fail([job for job, _ in batch], error)
+                    continue
+                self._account(batch, time.monotonic() - start)
+                self._hand_out(batch, results)
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def fail_all(self, error: RequestError) -> None:
+        """Give up on every request that waits."""
+        self._fail(list(self._jobs), error, healthy=self.healthy)
+
+    def _next_batch(self) -> list[tuple[_Job, Pass]]:
+        """Passes within the token budget, each time from the request that was served least."""
+        turn = [(job.tokens_served, i) for i, job in enumerate(self._jobs) if job.next_pass is not None]
+        heapq.heapify(turn)
+        jobs = list(self._jobs)
+        batch: list[tuple[_Job, Pass]] = []
+        room = self._batch_tokens
+        while turn:
+            _, i = heapq.heappop(turn)
+            job = jobs[i]
+            assert job.next_pass is not None
+            if len(job.next_pass.ids) > room:
+                continue  # sits this batch out, and with least served comes first in the next
+            room -= len(job.next_pass.ids)
+            job.started_at = job.started_at or time.monotonic()
+            batch.append((job, job.take()))
+            if job.next_pass is not None:
+                heapq.heappush(turn, (job.tokens_served, i))
+        return batch
+
+    def _account(self, batch: list[tuple[_Job, Pass]], seconds: float) -> None:
+        self.healthy = True
+        self.totals.batches += 1
+        self.totals.tokens += sum(len(one.ids) for _, one in batch)
+        self.totals.busy_s += seconds
+
+    def _hand_out(self, batch: list[tuple[_Job, Pass]], results: list[Array]) -> None:
+        for (job, _), result in zip(batch, results, strict=True):
+            job.results.append(result)
+            if len(job.results) == job.work.num_passes and not job.done.done():
+                self._jobs.remove(job)
+                job.done.set_result(None)
+
+    def _fail(self, jobs: list[_Job], error: Exception, healthy: bool = False) -> None:
+        self.healthy = healthy
+        for job in dict.fromkeys(jobs):
+            if job in self._jobs:
+                self._jobs.remove(job)
+            if not job.done.done():
+                job.done.set_exception(error)
