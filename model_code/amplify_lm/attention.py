@@ -6,7 +6,7 @@ Two layouts of a batch exist. *Padded*: [B, S, heads, head_dim], where a mask na
 | layout | engine |
 |---|---|
 | padded | `scaled_dot_product_attention` with a key mask |
-| packed, CUDA, half precision | `torch.nn.attention.varlen`: one kernel over all proteins |
+| packed, CUDA (Ampere or newer), half precision | `torch.nn.attention.varlen`: one kernel over all proteins |
 | packed, elsewhere | `scaled_dot_product_attention` on each run of equally long proteins |
 
 All give the same numbers (tests/model/test_attention.py, tests/gpu/). Rotary position embedding lives here as well.
@@ -56,8 +56,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, dropout: float = 0.0
 
 
 def one_kernel_serves(q_dtype: torch.dtype, device: torch.device, head_dim: int, dropout: float) -> bool:
-    """Whether torch's variable-length kernel can take a packed batch: half precision on CUDA, without dropout."""
-    return device.type == "cuda" and q_dtype in (torch.float16, torch.bfloat16) and head_dim % 8 == 0 and dropout == 0.0
+    """Whether torch's variable-length kernel takes a packed batch: half precision, no dropout, Ampere or newer."""
+    return (
+        device.type == "cuda"
+        and q_dtype in (torch.float16, torch.bfloat16)
+        and head_dim % 8 == 0
+        and head_dim <= 256
+        and dropout == 0.0
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
 
 
 def _attend_padded(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, dropout: float) -> Tensor:
