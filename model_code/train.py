@@ -30,6 +30,8 @@ from amplify_lm.masking import MaskingRule
 from amplify_lm.model import Amplify
 from amplify_lm.settings import Recipe, SettingsError, parse_overrides, read_recipe
 
+HYPERPARAMETERS = ("recipe", "overrides", "script")
+
 # How a run is watched and kept, not what it computes: these settings may change between interruption and resume.
 FREE_TO_CHANGE = ("log_every", "validate_every", "validation_tokens", "checkpoint_every", "keep_checkpoints")
 
@@ -50,8 +52,7 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
     device = processes.device
 
     # ---- settings
-    hyperparameters = box.hyperparameters()
-    recipe = read_recipe(hyperparameters.get("recipe", "demo"), parse_overrides(hyperparameters.get("overrides", "")))
+    recipe = recipe_of(box.hyperparameters())
     if recipe.tokens_per_step < recipe.window * processes.count:
         wanted = f"at least window × processes ({recipe.window} × {processes.count}) is wanted"
         raise SettingsError(f"tokens_per_step is {recipe.tokens_per_step}, {wanted}")
@@ -118,7 +119,7 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
                 batch_nats, _ = loss_of(batch.to(device))
                 (batch_nats * (processes.count / max(masked, 1.0))).backward()
             nats += batch_nats.detach()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
+        gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
         rate = optim.learning_rate(step, recipe)
         optim.set_learning_rate(optimizer, rate)
         optimizer.step()
@@ -134,9 +135,11 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
 
         if keeping or step % recipe.log_every == 0:
             loss = float(processes.sum(nats)) / max(masked_since, 1.0)
-            if not math.isfinite(loss):
+            norm = float(gradient_norm)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise DivergedError(
-                    f"the loss is {loss} at step {step}: training diverged. Lower learning_rate (now {rate:.3g}) or "
+                    f"the loss is {loss} and the gradient's norm {norm} at step {step}: training diverged. "
+                    f"Lower learning_rate (now {rate:.3g}) or "
                     f"raise warmup_steps (now {recipe.warmup_steps}); good checkpoints stay in {box.checkpoints}"
                 )
             residues_per_second, passed = stopwatch.read()
@@ -148,6 +151,7 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
                 "steps": recipe.steps,
                 "train_loss": loss,
                 "learning_rate": rate,
+                "gradient_norm": norm,
                 "residues_per_second": residues_per_second,
                 "seconds": seconds,
             }
@@ -186,6 +190,16 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
         totals = {"steps": step, "residues": residues_seen, "seconds": round(seconds, 3), "processes": processes.count}
         write_artefact(box.model, model, recipe, data, {"totals": totals, "curve": curve})
         say(f"[train] finished: {box.model}", flush=True)
+
+
+def recipe_of(hyperparameters: dict[str, str]) -> Recipe:
+    """The recipe that a job's hyper-parameters name. Raises SettingsError for one that nothing would read."""
+    unread = [name for name in hyperparameters if name not in HYPERPARAMETERS and not name.startswith("sagemaker_")]
+    if unread or "recipe" not in hyperparameters:
+        fault = f"{', '.join(unread)} would not be read" if unread else "'recipe' is missing"
+        wanted = f"{', '.join(HYPERPARAMETERS)} are wanted, settings of a recipe go into overrides as a JSON object"
+        raise SettingsError(f"hyper-parameters: {fault}; {wanted}")
+    return read_recipe(hyperparameters["recipe"], parse_overrides(hyperparameters.get("overrides", "")))
 
 
 def starting_model(folder: Path, recipe: Recipe) -> Amplify:

@@ -44,7 +44,7 @@ def run(base: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         (("prepare", "--recipe", "demo", "--overrides", '{"step": 1}'), "unknown key 'step' (did you mean 'steps'?)"),
         (("prepare", "--recipe", "demo", "--speed", "9"), "unrecognized arguments: --speed 9"),
         (("prepare", "--recipe", "demo"), "processing input 'proteins' is missing"),
-        (("train",), "channel 'train' is missing"),
+        (("train",), "hyper-parameters: 'recipe' is missing"),
         (("evaluate",), "processing input 'model' is missing"),
     ],
 )

@@ -245,7 +245,7 @@ def test_a_diverging_run_ends_with_advice_and_keeps_its_good_checkpoints(dataset
         model.decoder.weight.fill_(1e38)
     checkpoint.save_model(model, box.channel("init"))
     (box.channel("init") / "init.json").write_text('{"init": "s3://somewhere"}')
-    with pytest.raises(train.DivergedError, match=r"the loss is (nan|inf) at step 5.*Lower learning_rate"):
+    with pytest.raises(train.DivergedError, match=r"the loss is (nan|inf) .* at step 5.*Lower learning_rate"):
         train.train(box, ONE, NoSignal())
     assert resume.newest(box.checkpoints) is None
 
@@ -276,3 +276,12 @@ def test_a_job_without_its_channel_is_told_which(tmp_path: Path, dataset: Path) 
     (tmp_path / "input" / "data" / "train").unlink()
     with pytest.raises(SettingsError, match="channel 'train' is missing"):
         train.train(box, ONE, NoSignal())
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "message"),
+    [({}, "'recipe' is missing"), ({"recipe": "tiny", "learning_rate": "0.1"}, "learning_rate would not be read")],
+)
+def test_hyperparameters_that_nothing_would_read_are_refused(hyperparameters: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=f"{message}.*settings of a recipe go into overrides"):
+        train.recipe_of(hyperparameters)
