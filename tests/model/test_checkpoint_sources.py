@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from amplify_lm.checkpoint import CheckpointError, load_model, read_source, save
 from amplify_lm.config import ModelConfig
 from amplify_lm.model import Amplify
 
-from tests.model import checkpoints, hub_server
+from tests.model import checkpoints, hub_server, s3_server
 from tests.model import reference_cases as cases
 
 ROOT = Path(__file__).parents[2]
@@ -44,45 +42,16 @@ def refusal(source: str) -> str:
 # ---- S3 ------------------------------------------------------------------------------------------------------------
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture(scope="module")
-def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "IOT_MTLS_ENABLED": "0"}
-    folder = tmp_path_factory.mktemp("ministack")
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "ministack"], env=os.environ | settings, cwd=folder, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while not listens(port):
-            assert server.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "ministack did not start"
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
+def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with s3_server.serve(tmp_path_factory.mktemp("ministack")) as environment:
+        yield environment
 
 
 @pytest.fixture
-def s3(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def s3(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client, and the environment in which the code under test finds the same server."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }.items():
+    for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
     client = boto3.client("s3")
     client.create_bucket(Bucket="weights")
