@@ -1,0 +1,80 @@
+"""Local AWS for people: `python -m local_aws up | down | status | env` (and `serve`, which `up` starts)."""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from local_aws import server
+from local_aws.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0, 1 where something failed or, of `status`, where nothing runs."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _COMMANDS[options.command](options)
+    except (server.LocalAwsError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local_aws", description="AWS on this machine, in one folder.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | status | env")
+    for name, help in (
+        ("up", "start it, or find that it runs"),
+        ("down", "stop it and everything it started; its state stays"),
+        ("status", "say whether it runs, and where"),
+        ("env", 'print the variables of its clients: eval "$(python -m local_aws env)"'),
+        ("serve", "the server itself, until SIGTERM; `up` starts it"),
+    ):
+        command = commands.add_parser(name, help=help)
+        default = Path(os.environ.get("AMPLIFY_LOCAL_DIR", ".local"))
+        command.add_argument("--folder", type=Path, default=default, help="where its state is (%(default)s)")
+        if name == "serve":
+            command.add_argument("--port", type=int, required=True)
+    return parser
+
+
+def _up(options: argparse.Namespace) -> int:
+    running = server.start(options.folder)
+    print(f"Local AWS answers at {running.endpoint_url} (process {running.pid}), state in {running.folder}")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    ran = server.stop(options.folder)
+    print("Local AWS and everything it started has ended." if ran else f"No local AWS runs in {options.folder}.")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    running = server.status(options.folder)
+    if running is None:
+        print(f"No local AWS runs in {options.folder}. Start it with `python -m local_aws up`.")
+        return 1
+    print(
+        f"Local AWS answers at {running.endpoint_url} (process {running.pid}), account {running.account}, "
+        f"{running.region}, state in {running.folder}"
+    )
+    return 0
+
+
+def _env(options: argparse.Namespace) -> int:
+    for name, value in server.client_environment(options.folder).items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from local_aws import host
+
+    return host.serve(Settings(folder=options.folder, port=options.port))
+
+
+_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "serve": _serve}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""ministack with our parts in it, served until SIGTERM. Imported by `host` once ministack's environment is set."""
+
+import asyncio
+import importlib.util
+import json
+import logging
+import os
+import signal
+import threading
+from typing import Any, NoReturn
+
+import ministack.app
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+
+from local_aws import lifecycle, ministack_patches, s3_buckets
+from local_aws.persistence import Saver
+from local_aws.settings import HOST, WHO_PATH, Settings
+
+STOP_SECONDS = 8.0  # of the ten that `server.stop` waits
+
+
+def run(ours: Settings) -> int:
+    """Serve until SIGTERM, and end this process with 0."""
+    logging.getLogger("local_aws").setLevel(logging.INFO)
+    ministack_patches.run_in_threads()
+    s3_buckets.install()
+    if importlib.util.find_spec("local_aws.api"):  # UNDER CONSTRUCTION
+        ministack_patches.route_sagemaker(importlib.import_module("local_aws.api").handle)
+    if importlib.util.find_spec("local_aws.cloudformation"):
+        importlib.import_module("local_aws.cloudformation").install()
+    asyncio.run(_serve(ours, Saver(ours.state)))
+    return 0  # not reached: _serve ends the process
+
+
+async def _serve(ours: Settings, saver: Saver) -> None:
+    config = Config()
+    config.bind = [f"{HOST}:{ours.port}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = 1.0
+    config.loglevel = "WARNING"
+
+    loop = asyncio.get_running_loop()
+    stopped, ready = asyncio.Event(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _begin_to_stop, loop, stopped, saver)
+    opening = loop.create_task(_open(ours, saver, ready))
+    await hypercorn_serve(_with_identity(ministack.app.app, ours, ready), config, shutdown_trigger=stopped.wait)
+    opening.cancel()
+    _end(saver)
+
+
+async def _open(ours: Settings, saver: Saver, ready: threading.Event) -> None:
+    """Once the port answers, start what needs it, and only then say that the server is ready."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(HOST, ours.port)
+            break
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.02)
+    writer.close()
+    await asyncio.to_thread(lifecycle.call, lifecycle.on_start)
+    saver.start()
+    ready.set()
+
+
+def _begin_to_stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, saver: Saver) -> None:
+    """While the port still answers, end what needs it; then close the port. Whatever hangs, end in time."""
+
+    def stop() -> None:
+        lifecycle.call(lifecycle.on_stop)
+        loop.call_soon_threadsafe(stopped.set)
+
+    threading.Thread(target=stop, name="stop", daemon=True).start()
+    deadline = threading.Timer(STOP_SECONDS, _end, [saver])
+    deadline.daemon = True
+    deadline.start()
+
+
+def _end(saver: Saver) -> NoReturn:
+    """The last save, and the end, without waiting: a thread in a custom resource's wait would hold us for an hour."""
+    saver.finish()
+    logging.shutdown()
+    os._exit(0)
+
+
+def _with_identity(app: Any, ours: Settings, ready: threading.Event) -> Any:
+    """ministack's application, which also says whose server it is: 200 once it is ready, 503 before."""
+    identity = json.dumps({"folder": str(ours.folder), "pid": os.getpid()}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(identity)).encode())]
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == WHO_PATH:
+            await send({"type": "http.response.start", "status": 200 if ready.is_set() else 503, "headers": headers})
+            await send({"type": "http.response.body", "body": identity})
+        else:
+            await app(scope, receive, send)
+
+    return answer

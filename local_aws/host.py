@@ -1,0 +1,78 @@
+"""The server process up to the moment when ministack may be imported: one server a folder, and its environment.
+
+Started by `server.start` as `python -m local_aws serve`; what it prints goes to `server.log`.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+
+from local_aws import settings
+from local_aws.containers import reap
+from local_aws.files import write_whole
+from local_aws.processes import Process
+from local_aws.settings import HOST, Settings
+
+FOLDER_IS_TAKEN = 3  # exit code
+
+
+def serve(ours: Settings) -> int:
+    """Serve `ours` until SIGTERM, at which the process ends with 0. Returns 3 where another server holds the folder."""
+    settings.configure(ours)
+    ours.folder.mkdir(parents=True, exist_ok=True)
+    lock = (ours.folder / "server.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for the life of this process, however it ends
+    except BlockingIOError:
+        print(f"another server holds {ours.folder}", flush=True)
+        return FOLDER_IS_TAKEN
+    write_whole(ours.record, json.dumps(_record(ours), indent=2) + "\n")
+    _use_environment(ours)
+    if killed := reap(ours):
+        print(f"ended {killed} processes that an earlier server of this folder left behind", flush=True)
+
+    from local_aws import application  # only now: ministack reads its environment while it is imported
+
+    return application.run(ours)
+
+
+def _record(ours: Settings) -> dict[str, object]:
+    """What `server.json` says of this process."""
+    process = Process.of(os.getpid())
+    return {
+        "endpoint_url": ours.endpoint_url,
+        "pid": process.pid,
+        "started": process.started,
+        "port": ours.port,
+        "account": ours.account,
+        "region": ours.region,
+    }
+
+
+def _use_environment(ours: Settings) -> None:
+    """The whole environment of this process: ministack's settings, and none of the user's AWS."""
+    temporary = ours.folder / "tmp"
+    shutil.rmtree(temporary, ignore_errors=True)  # Lambda code folders of an earlier server
+    temporary.mkdir()
+    environment = settings.scrubbed(os.environ)
+    environment |= settings.client_environment(ours.endpoint_url, ours.account, ours.region)
+    environment |= {
+        "BIND_HOST": HOST,
+        "GATEWAY_PORT": str(ours.port),
+        "MINISTACK_ACCOUNT_ID": ours.account,
+        "MINISTACK_REGION": ours.region,
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(ours.state),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(ours.s3),
+        "IOT_MTLS_ENABLED": "0",  # it would listen on 8883
+        "SFTP_ENABLED": "0",
+        "DOCKER_HOST": f"unix://{temporary}/no-docker",  # it removes containers that it takes for its own: ours or not
+        "LOG_LEVEL": "WARNING",
+        "TMPDIR": str(temporary),
+    }
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None  # read TMPDIR again

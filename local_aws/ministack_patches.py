@@ -1,0 +1,142 @@
+"""Every private name of ministack 1.5.33 that we touch, and nothing else touches one.
+
+ministack has no plug-in interface, so these are hooks into its tables. Each has a test that fails loudly when the name
+is gone or means another thing (`tests/local_aws/test_ministack_hooks.py`); the version is pinned for the same reason.
+Import this module inside the server process only, after `host` has set ministack's environment: ministack reads that
+while it is imported.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import ministack.app as ministack
+from ministack.core import persistence, responses, router
+from ministack.services.cloudformation import provisioners, stacks
+
+Headers = dict[str, str]
+Handler = Callable[[str, str, Headers, bytes, dict[str, list[str]]], Awaitable[tuple[int, Headers, bytes]]]
+Properties = dict[str, Any]
+Created = tuple[str, dict[str, Any]]  # physical id, attributes for Fn::GetAtt
+
+threaded_types: set[str] = {"AWS::S3::Bucket"}  # beside all of AWS::SageMaker; see run_in_threads
+
+
+# ---- requests --------------------------------------------------------------------------------------------------------
+
+
+def route_sagemaker(handle: Handler) -> None:
+    """Send SageMaker's and SageMaker Runtime's requests to `handle(method, path, headers, body, query)`.
+
+    Both are signed for "sagemaker". The runtime's go under a name of their own because ministack would give a
+    response of "sagemaker" the content type of the JSON protocol, and a model's answer has its own.
+    """
+    router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": [r"^api\.sagemaker\."]}
+    ministack.SERVICE_HANDLERS["sagemaker"] = handle
+    ministack.SERVICE_HANDLERS["sagemaker-runtime"] = handle
+    detect = ministack.detect_service
+
+    def detect_service(method: str, path: str, headers: Headers, query: dict[str, list[str]]) -> str:
+        signed_for_sagemaker = "/sagemaker/" in headers.get("authorization", "")
+        return (
+            "sagemaker-runtime"
+            if signed_for_sagemaker and path.startswith("/endpoints/")
+            else detect(method, path, headers, query)
+        )
+
+    ministack.detect_service = detect_service
+
+
+def account() -> str:
+    """The account of the request, or of the stack, that this code runs for."""
+    return str(responses.get_account_id())
+
+
+def region() -> str:
+    """The region of the request, or of the stack, that this code runs for."""
+    return str(responses.get_region())
+
+
+def request_scope(account: str, region: str) -> AbstractContextManager[None]:
+    """Code in this context runs for that account and region: for threads of our own."""
+    return responses.request_scope(account, region)
+
+
+# ---- CloudFormation --------------------------------------------------------------------------------------------------
+
+
+def add_resource_type(
+    name: str,
+    *,
+    create: Callable[[str, Properties, str], Created],
+    update: Callable[[str, Properties, Properties, str, str], Created],
+    delete: Callable[[str, Properties], None],
+) -> None:
+    """Let CloudFormation provision `name`. All three may block (see `run_in_threads`) and raise to fail the resource.
+
+    create(logical id, properties, stack name); update(physical id, old properties, new properties, stack name, logical
+    id), where another physical id than before means that the resource was replaced, and the old one will be deleted;
+    delete(physical id, properties).
+    """
+    threaded_types.add(name)
+    provisioners._RESOURCE_HANDLERS[name] = {
+        "create": create,
+        "update": update,
+        "update_with_logical_id": True,
+        "delete": delete,
+    }
+
+
+def physical_name(stack_name: str, logical_id: str, max_length: int = 63) -> str:
+    """The generated name of a resource that has none: the same at each update, another for a replacement."""
+    return str(provisioners._physical_name(stack_name, logical_id, max_len=max_length))
+
+
+def run_in_threads() -> None:
+    """Provision our types off the event loop: they call this same server and wait, and the loop must answer them."""
+    is_threaded = stacks._runs_on_worker_thread
+
+    def _runs_on_worker_thread(resource_type: str) -> bool:
+        return resource_type in threaded_types or is_threaded(resource_type)
+
+    stacks._runs_on_worker_thread = _runs_on_worker_thread
+
+
+def wrap_bucket(
+    apply: Callable[[str, Properties, Properties], None], delete: Callable[[str, Properties], None]
+) -> None:
+    """Have `apply(bucket, old properties, new properties)` called after ministack made or updated an AWS::S3::Bucket,
+    and `delete` in place of ministack's deletion."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
+    create, update, remove = handlers["create"], handlers["update"], handlers["delete"]
+
+    def create_bucket(logical_id: str, properties: Properties, stack_name: str) -> Created:
+        name, attributes = create(logical_id, properties, stack_name)
+        try:
+            apply(name, {}, properties)
+        except Exception:
+            remove(name, properties)  # CloudFormation never learns its name: nobody else could
+            raise
+        return name, attributes
+
+    def update_bucket(physical_id: str, old: Properties, new: Properties, stack_name: str) -> Created:
+        name, attributes = update(physical_id, old, new, stack_name)
+        apply(name, old if name == physical_id else {}, new)
+        return name, attributes
+
+    handlers.update(create=create_bucket, update=update_bucket, delete=delete)
+
+
+# ---- state -----------------------------------------------------------------------------------------------------------
+
+
+def state_of_services() -> dict[str, Callable[[], Any]]:
+    """For each service that was used: the function that returns its tables."""
+    return dict(ministack._build_persistence_save_dict())
+
+
+def encode(service: str, state: Any) -> str:
+    """A service's tables as ministack's own loader reads them."""
+    wrapped = {"__ministack_format__": persistence._state_format_version(service), "payload": state}
+    return json.dumps(wrapped, default=persistence._json_default)

@@ -1,0 +1,131 @@
+"""What one local AWS is: its folder, its port, its account; and the environments that follow from them.
+
+A server process gets these from its command line, never from the environment, and keeps them for its whole life
+(`configure` once, `current` anywhere inside). The two environments below are the whole isolation from the user's own
+AWS: `scrubbed` lets nothing of theirs in, `client_environment` names every variable by which an AWS client could be led
+elsewhere.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+HOST = "127.0.0.1"
+WHO_PATH = "/_local_aws"  # answers which folder a server is of, and 200 once it is ready
+
+# What a process needs of the user's surroundings. No AWS_*, no proxies, no PYTHON*: those change what "local" means.
+# HF_* tell the Hugging Face Hub's cache and mirror apart, for jobs that start from published weights.
+INHERITED = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|TERM|SSL_CERT_(FILE|DIR)|HF_\w+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One local AWS. `folder` holds all its state and is made absolute; `port` is where it listens on 127.0.0.1."""
+
+    folder: Path
+    port: int
+    account: str = ACCOUNT
+    region: str = REGION
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", self.folder.resolve())
+        if not 0 < self.port < 65536:
+            raise ValueError(f"port is {self.port}: give a number from 1 to 65535")
+        if not re.fullmatch(r"\d{12}", self.account):
+            raise ValueError(f"account is {self.account!r}: give the 12 digits of an AWS account")
+        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", self.region):
+            raise ValueError(f"region is {self.region!r}: give an AWS region such as {REGION}")
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def record(self) -> Path:
+        """`server.json`: where the server of this folder is, and which process it is."""
+        return self.folder / "server.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "server.log"
+
+    @property
+    def state(self) -> Path:
+        """ministack's tables, one JSON file a service."""
+        return self.folder / "state"
+
+    @property
+    def s3(self) -> Path:
+        """The bytes of S3 objects."""
+        return self.folder / "s3"
+
+    @property
+    def sagemaker(self) -> Path:
+        """The SageMaker plug-in's own tables."""
+        return self.folder / "sagemaker"
+
+    @property
+    def images(self) -> Path:
+        """Code bundles by their SHA-256: the zip, and the folder unpacked from it."""
+        return self.folder / "images"
+
+    @property
+    def jobs(self) -> Path:
+        return self.folder / "jobs"
+
+    @property
+    def endpoints(self) -> Path:
+        return self.folder / "endpoints"
+
+    @property
+    def containers(self) -> Path:
+        """One record per running container, by which a later server finds what an earlier one left."""
+        return self.folder / "containers"
+
+
+_current: Settings | None = None
+
+
+def configure(settings: Settings) -> None:
+    """Make `settings` those of this process. Once: a server does not change its folder."""
+    global _current
+    if _current is not None and _current != settings:
+        raise RuntimeError(f"this process already serves {_current.folder}; it cannot serve {settings.folder} too")
+    _current = settings
+
+
+def current() -> Settings:
+    """The settings of the server that this code runs in. Raises RuntimeError elsewhere."""
+    if _current is None:
+        raise RuntimeError("this code runs inside a local AWS server only: start one with `python -m local_aws up`")
+    return _current
+
+
+def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a local process may see of the user's `environment`."""
+    return {name: value for name, value in environment.items() if INHERITED.fullmatch(name)}
+
+
+def client_environment(endpoint_url: str, account: str, region: str) -> dict[str, str]:
+    """All that an AWS client needs, and all that could lead it to another place than `endpoint_url`.
+
+    The access key is the account's number: that is how ministack tells accounts apart. The S3 endpoint is named twice
+    because the CDK command line reads only the second.
+    """
+    return {
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ENDPOINT_URL_S3": endpoint_url,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_ACCESS_KEY_ID": account,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": f"{HOST},localhost",
+        "no_proxy": f"{HOST},localhost",
+    }
