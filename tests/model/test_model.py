@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from amplify_lm.model import Amplify
+from amplify_lm.model import Amplify, RMSNorm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -94,6 +94,16 @@ def test_the_last_hidden_state_comes_before_the_last_norm(model: Amplify) -> Non
     assert encoded.hidden_states is not None
     assert len(encoded.hidden_states) == CONFIG.num_hidden_layers
     assert torch.equal(encoded.hidden_states[-1], encoded.rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_norm_is_computed_in_float32_and_cast_back_before_the_weight(dtype: torch.dtype) -> None:
+    norm = RMSNorm(64, 1e-5).to(dtype)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2)
+        x = (torch.randn(10, 64) * 30).to(dtype)
+        exact = x.float() * (x.float().pow(2).mean(-1, keepdim=True) + 1e-5).rsqrt()
+        torch.testing.assert_close(norm(x), exact.to(dtype) * norm.weight, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("how", ["weights", "autocast"])
