@@ -1,0 +1,131 @@
+"""Commands about AWS itself: this machine's (up, down, demo), what is deployed (deploy, status), and doctor."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from local_aws import server
+from operate import aws as aws_access
+from operate import demo as the_demo
+from operate import deployment, doctor, releases
+from operate.cdk import Cdk
+from operate.errors import OperateError
+from operate.screen import Step, shown, watched
+from operate.settings import ROOT, Settings, environment_named
+
+app = typer.Typer()
+out = Console()
+news = Console(stderr=True)
+"""Progress of commands whose standard output is data."""
+
+Env = Annotated[str, typer.Option("--env", help="Environment of environments.py.")]
+Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON document on standard output.")]
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    quick: Annotated[
+        bool, typer.Option(help="A minute instead of five, with a model too small to be of use: does all work here?")
+    ] = False,
+    report: Annotated[Path, typer.Option(help="Where the report goes.")] = ROOT / "demo-report",
+) -> None:
+    """Real proteins to a served model on local AWS, step by step."""
+    the_demo.run(context.obj, out, the_demo.QUICK if quick else the_demo.FULL, report.resolve())
+
+
+@app.command()
+def up(context: typer.Context) -> None:
+    """Start local AWS; endpoints that were in service come back."""
+    running = server.start(context.obj.state)
+    out.print(
+        f"Local AWS is up at {running.endpoint_url}, account {running.account}, {running.region}.", highlight=False
+    )
+    out.print(f"Its state is in {shown(context.obj.state)}. `amplify down` stops it.", highlight=False)
+
+
+@app.command()
+def down(context: typer.Context) -> None:
+    """Stop local AWS and everything it runs. Its state is kept."""
+    was_up = server.status(context.obj.state) is not None
+    server.stop(context.obj.state)
+    out.print("Local AWS is stopped; its state is kept." if was_up else "Local AWS was not running.")
+
+
+@app.command()
+def status(context: typer.Context, env: Env = "local", as_json: Json = False) -> None:
+    """What runs and what is deployed."""
+    settings: Settings = context.obj
+    if env == "local" and server.status(settings.state) is None:
+        if as_json:
+            typer.echo(json.dumps({"running": False}))
+        else:
+            out.print("Local AWS is not running. `amplify up` starts it.")
+        return
+    aws = aws_access.connect(environment_named(env), settings)
+    stacks = deployment.stacks(aws)
+    pin = releases.read(settings.releases, env)
+    served = None
+    if any(stack.name.endswith("-endpoint") for stack in stacks):
+        served = deployment.served_package(aws)
+    if as_json:
+        found = {
+            "running": True,
+            "stacks": {stack.name: {"status": stack.status, "resources": len(stack.resources)} for stack in stacks},
+            "released": pin and pin["model_package_arn"],
+            "served": served,
+        }
+        typer.echo(json.dumps(found, indent=1))
+        return
+    table = Table("stack", "status", "resources")
+    for stack in stacks:
+        table.add_row(stack.name, stack.status, str(len(stack.resources)))
+    out.print(table if stacks else f"Nothing is deployed. `amplify deploy --env {env}` does it.")
+    out.print(f"released: {pin['model_package_arn'] if pin else 'nothing yet'}", highlight=False)
+    out.print(f"served:   {served or 'nothing yet'}", highlight=False)
+
+
+@app.command()
+def deploy(context: typer.Context, env: Env = "local") -> None:
+    """Deploy an environment's stacks with the CDK; the endpoint too, where releases/<env>.json names a model."""
+    settings: Settings = context.obj
+    aws = aws_access.connect(environment_named(env), settings)
+    folder = settings.state / ("" if aws.is_local else env)
+    cdk = Cdk(aws=aws, releases=settings.releases, assembly=folder / "cdk.out", log=folder / "cdk.log")
+    pin = releases.read(settings.releases, env)
+    if pin and not releases.is_registered(aws, pin):
+        raise OperateError(
+            f"The release pin of {env} names {pin['model_package_arn']}, which is not in the registry.",
+            todo="Approve a model that is (`amplify approve`), or delete releases/<env>.json to do without endpoint.",
+        )
+    with watched(Step(out, "deploy")) as step:
+        step.show("cdk synth")
+        cdk.synth(lambda line: step.show(f"cdk synth: {line}"))
+        if aws.is_local:
+            cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
+            cdk.deploy(f"{env}/*", lambda line: step.show(f"cdk deploy: {line}"), method="direct")
+    if not aws.is_local:  # the command line's own questions about permissions need the terminal
+        cdk.deploy_with_approval(f"{env}/*")
+    if pin:
+        deployment.check_serves(aws, pin["model_package_arn"])
+    status(context, env)
+
+
+@app.command(name="doctor")
+def doctor_command(context: typer.Context, env: Env = "local", as_json: Json = False) -> None:
+    """What this machine has and lacks, and how to mend it."""
+    findings = doctor.examine(context.obj, environment_named(env))
+    if as_json:
+        typer.echo(json.dumps([finding.as_json() for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            mark = "[green]✓[/]" if finding.good else "[red]✗[/]"
+            out.print(f"{mark} {finding.what:<26} {finding.found}", highlight=False)
+            if not finding.good:
+                out.print(f"  → {finding.todo}", highlight=False)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,206 @@
+"""Commands about models: proteins in, runs of the pipeline, and the approval of what they registered."""
+
+import json
+from getpass import getuser
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from operate import aws as aws_access
+from operate import data, deployment, pipeline_run, releases, report
+from operate.aws import Aws
+from operate.commands_aws import Env, Json, out
+from operate.errors import InterruptedByPersonError, OperateError
+from operate.screen import Step, shown, watched
+from operate.settings import environment_named
+from operate.watch import watch as watch_run
+
+app = typer.Typer()
+data_app = typer.Typer(help="The proteins to train on, and the held-out ones to score.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+MAX_OVERRIDES = 256
+"""Characters that SageMaker takes as one argument of a processing job."""
+
+Run = Annotated[str, typer.Argument(help="Id of the run; the latest one by default.")]
+
+
+@data_app.command("add")
+def data_add(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="FASTA files, plain or gzipped.")],
+    held_out: Annotated[bool, typer.Option("--held-out", help="Only to be scored, never trained on.")] = False,
+    env: Env = "local",
+) -> None:
+    """Upload FASTA files to the data bucket."""
+    aws = aws_access.connect(environment_named(env), context.obj)
+    bucket = deployment.output(aws, "storage", "DataBucketName")
+    for file in files:
+        uri, unchanged = data.add(aws.client("s3"), bucket, "heldout" if held_out else "proteins", file)
+        out.print(f"{uri}{' (was there already)' if unchanged else ''}", highlight=False, soft_wrap=True)
+
+
+@data_app.command("list")
+def data_list(context: typer.Context, env: Env = "local", as_json: Json = False) -> None:
+    """The FASTA files in the data bucket."""
+    aws = aws_access.connect(environment_named(env), context.obj)
+    found = data.listed(aws.client("s3"), deployment.output(aws, "storage", "DataBucketName"))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    table = Table("use", "file", "bytes")
+    for one in found:
+        table.add_row(one["use"], one["file"], f"{one['bytes']:,}")
+    out.print(table if found else "There are no proteins yet: `amplify data add <file.fasta>`.")
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    recipe: Annotated[str | None, typer.Option(help="A recipe of model_code/recipes.")] = None,
+    instance_type: Annotated[str | None, typer.Option(help="One that environments.py lists.")] = None,
+    instance_count: Annotated[int | None, typer.Option(min=1)] = None,
+    init: Annotated[str | None, typer.Option(help="scratch, s3://… or hf:<owner>/<name>@<revision>.")] = None,
+    data_prefix: Annotated[str | None, typer.Option("--data", help="S3 prefix of the FASTA files.")] = None,
+    script: Annotated[str | None, typer.Option(help="Another entry point of the code bundle.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the recipe.")
+    ] = None,
+    watch: Annotated[bool, typer.Option(help="Stay and show how it goes.")] = False,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Start a run of the pipeline: prepare, train, evaluate, and register what beats the letter frequencies.
+
+    What is not given is the environment's default.
+    """
+    given = {
+        "recipe": recipe,
+        "instance_type": instance_type,
+        "instance_count": None if instance_count is None else str(instance_count),
+        "init": init,
+        "data": data_prefix,
+        "script": script,
+        "overrides": overrides_json(settings) if settings else None,
+    }
+    aws = aws_access.connect(environment_named(env), context.obj)
+    pipeline = deployment.output(aws, "training", "PipelineName")
+    execution = pipeline_run.start(aws, pipeline, {name: value for name, value in given.items() if value is not None})
+    if as_json:
+        typer.echo(json.dumps({"execution": execution}))
+    else:
+        out.print(f"Run {run_id(execution)} has begun.", highlight=False)
+    if watch:
+        show_run(aws, execution)
+    elif not as_json:
+        out.print(f"`amplify watch {run_id(execution)}` shows how it goes.", highlight=False)
+
+
+@app.command()
+def watch(context: typer.Context, run: Run = "latest", env: Env = "local") -> None:
+    """Show a run as it goes, until it ends."""
+    aws = aws_access.connect(environment_named(env), context.obj)
+    show_run(aws, execution_of(aws, run))
+
+
+@app.command()
+def stop(context: typer.Context, run: Run = "latest", env: Env = "local") -> None:
+    """Stop a run; its training job saves a checkpoint first."""
+    aws = aws_access.connect(environment_named(env), context.obj)
+    execution = execution_of(aws, run)
+    pipeline_run.stop(aws, execution)
+    out.print(f"Run {run_id(execution)} is being stopped.", highlight=False)
+
+
+@app.command()
+def runs(context: typer.Context, env: Env = "local", as_json: Json = False) -> None:
+    """The runs of the pipeline, newest first, and the models they registered."""
+    aws = aws_access.connect(environment_named(env), context.obj)
+    found = pipeline_run.listed(aws, deployment.output(aws, "training", "PipelineName"))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, default=str))
+        return
+    table = Table("run", "began", "status", "model", "reason")
+    for one in found:
+        model = f"version {one['version']}, {one['approval']}" if one["version"] else ""
+        table.add_row(one["run"], f"{one['began']:%Y-%m-%d %H:%M}", one["status"], model, one["reason"])
+    out.print(table if found else "There are no runs yet: `amplify train --watch`.")
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    package: Annotated[str, typer.Argument(help="A version, an ARN, or `latest`.")] = "latest",
+    by: Annotated[str | None, typer.Option(help="Who decides; by default the user of this machine.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    env: Env = "local",
+) -> None:
+    """Look at a registered model and release it: set it to Approved and write releases/<env>.json."""
+    aws = aws_access.connect(environment_named(env), context.obj)
+    arn = releases.package_of(aws, deployment.output(aws, "registry", "ModelPackageGroupName"), package)
+    out.print(arn, highlight=False, soft_wrap=True)
+    for name, loss in report.baselines(releases.evaluation_of(aws, arn)):
+        out.print(f"  {name:<40} {loss:.3f} nats a residue", highlight=False)
+    if not yes and not typer.confirm("Release this model?"):
+        raise OperateError("Nothing was approved.")
+    pin = releases.approve(aws, arn, by or getuser())
+    path = releases.write(context.obj.releases, env, pin)
+    out.print(f"{shown(path)} pins version {pin['model_package_version']}.", highlight=False)
+    out.print(f"`amplify deploy --env {env}` puts it in service.", highlight=False)
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+def overrides_json(settings: list[str]) -> str:
+    """`["steps=100", "seed=1"]` → `{"steps": 100, "seed": 1}`. Raises OperateError for what is no key=value."""
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key.strip():
+            raise OperateError(f"--set {setting!r} is no setting.", todo="Give a key and its value: --set steps=1000.")
+        try:
+            overrides[key.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            overrides[key.strip()] = value
+    text = json.dumps(overrides, separators=(",", ":"))
+    if len(text) > MAX_OVERRIDES:
+        raise OperateError(
+            f"The settings take {len(text)} characters; SageMaker hands {MAX_OVERRIDES} to a job.",
+            todo="Put them into a recipe of their own in model_code/recipes, and deploy.",
+        )
+    return text
+
+
+def execution_of(aws: Aws, run: str) -> str:
+    """The ARN of a run given by its id, its ARN, or `latest`. Raises OperateError where there is none."""
+    if run.startswith("arn:"):
+        return run
+    found = pipeline_run.executions(aws, deployment.output(aws, "training", "PipelineName"))
+    if not found:
+        raise OperateError("There are no runs yet.", todo="Start one: `amplify train --watch`.")
+    matching = [one for one in found if run in ("latest", run_id(one["PipelineExecutionArn"]))]
+    if not matching:
+        raise OperateError(f"There is no run {run!r}.", todo="`amplify runs` lists them.")
+    return matching[0]["PipelineExecutionArn"]
+
+
+def run_id(execution: str) -> str:
+    """The last part of an execution's ARN."""
+    return execution.rsplit("/", 1)[-1]
+
+
+def show_run(aws: Aws, execution: str) -> None:
+    """Follow a run on the screen. Ctrl-C ends the watching, not the run."""
+    try:
+        with watched(Step(out, "run")) as step:
+            watch_run(aws, execution, step)
+    except KeyboardInterrupt:
+        run = run_id(execution)
+        raise InterruptedByPersonError(
+            "Nobody watches any more; the run goes on.",
+            todo=f"`amplify watch {run}` shows it, `amplify stop {run}` ends it.",
+        ) from None
+    out.print("The model is registered. `amplify approve` looks at it and releases it.", highlight=False)

@@ -1,0 +1,87 @@
+"""What is deployed in an environment: names from the stacks' outputs, and the list of what there is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from operate.aws import Aws
+from operate.errors import OperateError
+
+STACKS = ("storage", "registry", "training", "endpoint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """One deployed stack."""
+
+    name: str
+    status: str
+    resources: tuple[tuple[str, str], ...]
+    """Of each resource its CloudFormation type and its physical id."""
+
+
+def output(aws: Aws, stack: str, key: str) -> str:
+    """An output of stack `storage`, `registry`, `training` or `endpoint`. Raises OperateError where there is none."""
+    found = _outputs(aws, stack)
+    if key not in found:
+        name = f"amplify-{aws.environment.name}-{stack}"
+        todo = f"Deploy it: `amplify deploy --env {aws.environment.name}`."
+        if stack == "endpoint":
+            todo = "The endpoint exists where a model is released: `amplify approve`, then `amplify deploy`."
+        raise OperateError(f"Stack {name} is not deployed.", todo=todo)
+    return found[key]
+
+
+def stacks(aws: Aws) -> list[Stack]:
+    """The deployed stacks of this environment, in the order of their making, with their resources."""
+    cloudformation = aws.client("cloudformation")
+    found = []
+    for stack in STACKS:
+        name = f"amplify-{aws.environment.name}-{stack}"
+        if described := _describe(cloudformation, name):
+            pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
+            resources = [
+                (one["ResourceType"], one.get("PhysicalResourceId", ""))
+                for page in pages
+                for one in page["StackResourceSummaries"]
+            ]
+            found.append(Stack(name=name, status=described["StackStatus"], resources=tuple(resources)))
+    return found
+
+
+def served_package(aws: Aws) -> str:
+    """The ARN of the model package that the endpoint serves now, from the endpoint itself. Raises OperateError."""
+    sagemaker, name = aws.client("sagemaker"), output(aws, "endpoint", "EndpointName")
+    endpoint = sagemaker.describe_endpoint(EndpointName=name)
+    if endpoint["EndpointStatus"] != "InService":
+        reason = endpoint.get("FailureReason", "AWS gives no reason")
+        raise OperateError(f"Endpoint {name} is {endpoint['EndpointStatus']}: {reason}", todo="Deploy it again.")
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+    model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+    container = model.get("PrimaryContainer") or model["Containers"][0]
+    return container["ModelPackageName"]
+
+
+def check_serves(aws: Aws, package_arn: str) -> None:
+    """Raises OperateError where the endpoint serves another package: a roll-back leaves CloudFormation green too."""
+    if (found := served_package(aws)) != package_arn:
+        raise OperateError(
+            f"The endpoint serves {found}, not {package_arn}: the deployment was rolled back.",
+            todo="Its alarms and logs say why; `amplify status` shows what is in service.",
+        )
+
+
+def _outputs(aws: Aws, stack: str) -> dict[str, str]:
+    described = _describe(aws.client("cloudformation"), f"amplify-{aws.environment.name}-{stack}")
+    return {one["OutputKey"]: one["OutputValue"] for one in (described or {}).get("Outputs", [])}
+
+
+def _describe(cloudformation: Any, name: str) -> dict[str, Any] | None:
+    try:
+        [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        if "does not exist" in error.response["Error"]["Message"]:
+            return None
+        raise
+    return None if stack["StackStatus"] in ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS") else stack

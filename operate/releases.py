@@ -1,0 +1,198 @@
+"""Approving a model: from a registered package to the release pin `releases/<env>.json` (docs/seams.md, 6).
+
+Everything that the pin names is looked at first: the image's digest is the registry's, the artefact's SHA-256 is of the
+bytes that lie there now, and it must be the artefact that was evaluated.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from operate.aws import Aws
+from operate.errors import OperateError
+
+SCHEMA = 1
+BLOCK_BYTES = 1 << 20
+
+Pin = dict[str, Any]
+
+
+def packages(aws: Aws, group: str) -> list[dict[str, Any]]:
+    """The registered packages of a group, newest first."""
+    paginator = aws.client("sagemaker").get_paginator("list_model_packages")
+    pages = paginator.paginate(ModelPackageGroupName=group, SortBy="CreationTime", SortOrder="Descending")
+    found = [package for page in pages for package in page["ModelPackageSummaryList"]]
+    return sorted(found, key=lambda package: -package["ModelPackageVersion"])
+
+
+def package_of(aws: Aws, group: str, chosen: str) -> str:
+    """The ARN of a package given as `latest`, a version number or an ARN. Raises OperateError where there is none."""
+    if chosen.startswith("arn:"):
+        return chosen
+    found = packages(aws, group)
+    if not found:
+        raise OperateError(f"Group {group} holds no model yet.", todo="Train one: `amplify train --watch`.")
+    by_version = {str(package["ModelPackageVersion"]): package["ModelPackageArn"] for package in found}
+    if chosen != "latest" and chosen not in by_version:
+        raise OperateError(f"Group {group} has no version {chosen}.", todo=f"It has {', '.join(by_version)}.")
+    return found[0]["ModelPackageArn"] if chosen == "latest" else by_version[chosen]
+
+
+def package_of_execution(aws: Aws, execution: str) -> str:
+    """The ARN of the package that a pipeline run registered. Raises OperateError where it registered none."""
+    pages = (
+        aws.client("sagemaker").get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=execution)
+    )
+    for page in pages:
+        for step in page["PipelineExecutionSteps"]:
+            if arn := step.get("Metadata", {}).get("RegisterModel", {}).get("Arn"):
+                return arn
+    raise OperateError("The run registered no model.", todo="See its steps with `amplify runs`.")
+
+
+def evaluation_of(aws: Aws, package_arn: str) -> dict[str, Any]:
+    """The evaluation.json that a package was registered with."""
+    return _evaluation(aws, aws.client("sagemaker").describe_model_package(ModelPackageName=package_arn))
+
+
+def approve(aws: Aws, package_arn: str, approved_by: str) -> Pin:
+    """Check a package, set it to Approved in the registry, and return its pin. Raises OperateError."""
+    sagemaker = aws.client("sagemaker")
+    try:
+        package = sagemaker.describe_model_package(ModelPackageName=package_arn)
+    except ClientError as error:
+        message = error.response["Error"]["Message"]
+        raise OperateError(f"{package_arn} cannot be read: {message}", todo="See `amplify runs`.") from None
+    pin = _pin(aws, package, approved_by)
+    sagemaker.update_model_package(
+        ModelPackageArn=package_arn, ModelApprovalStatus="Approved", ApprovalDescription=f"by {approved_by}"[:256]
+    )
+    return pin
+
+
+def write(releases: Path, environment: str, pin: Pin) -> Path:
+    """Write `releases/<environment>.json`, whole or not at all."""
+    releases.mkdir(parents=True, exist_ok=True)
+    path = releases / f"{environment}.json"
+    handle, partial = tempfile.mkstemp(dir=releases, prefix=f".{environment}-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(json.dumps(pin, indent=2) + "\n")
+    Path(partial).chmod(0o644)
+    Path(partial).replace(path)
+    return path
+
+
+def read(releases: Path, environment: str) -> Pin | None:
+    """The pin of an environment, or None. Raises OperateError for a file that is no pin."""
+    path = releases / f"{environment}.json"
+    if not path.exists():
+        return None
+    try:
+        pin = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        pin = None
+    if not isinstance(pin, dict) or not isinstance(pin.get("model_package_arn"), str):
+        todo = "Restore it from git, or write it anew: `amplify approve`."
+        raise OperateError(f"{path} is not a release pin.", todo=todo)
+    return pin
+
+
+def is_registered(aws: Aws, pin: Pin) -> bool:
+    """Whether the package that a pin names is in the registry."""
+    try:
+        aws.client("sagemaker").describe_model_package(ModelPackageName=pin["model_package_arn"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("ValidationException", "ResourceNotFound"):
+            return False
+        raise
+    return True
+
+
+def _pin(aws: Aws, package: dict[str, Any], approved_by: str) -> Pin:
+    [container] = package["InferenceSpecification"]["Containers"]
+    s3_uri = container["ModelDataUrl"]
+    evaluation = _evaluation(aws, package)
+    version_id, digest = _artifact(aws, s3_uri)
+    if evaluation.get("artifact_sha256") != digest:
+        raise OperateError(
+            f"{s3_uri} has SHA-256 {digest}, but the evaluation is of {evaluation.get('artifact_sha256')}: "
+            "these are not the bytes that passed the gate.",
+            todo="Do not release it. Train again, and find out who wrote to the artifact bucket.",
+        )
+    return {
+        "schema": SCHEMA,
+        "model_package_arn": package["ModelPackageArn"],
+        "model_package_version": package["ModelPackageVersion"],
+        "image_digest": _image_digest(aws, container),
+        "artifact": {"s3_uri": s3_uri, "version_id": version_id, "sha256": digest},
+        "recipe": package.get("CustomerMetadataProperties", {}).get("recipe", "unknown"),
+        "evaluation": evaluation,
+        "code_bundle": _code_bundle(container["Image"]),
+        "approved_by": approved_by,
+        "approved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _evaluation(aws: Aws, package: dict[str, Any]) -> dict[str, Any]:
+    s3_uri = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+    bucket, key = split_uri(s3_uri)
+    try:
+        return json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    except ClientError as error:
+        raise _gone(s3_uri, error) from None
+
+
+def _artifact(aws: Aws, s3_uri: str) -> tuple[str, str]:
+    """Version id and SHA-256 of what lies at a URI now, read as one stream."""
+    bucket, key = split_uri(s3_uri)
+    try:
+        found = aws.client("s3").get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        raise _gone(s3_uri, error) from None
+    digest = hashlib.sha256()
+    for block in found["Body"].iter_chunks(BLOCK_BYTES):
+        digest.update(block)
+    return found["VersionId"], digest.hexdigest()
+
+
+def _image_digest(aws: Aws, container: dict[str, Any]) -> str:
+    """The digest that the package's image has in the registry: what a tag means may not change a release."""
+    if given := container.get("ImageDigest"):
+        return given
+    repository, _, tag = container["Image"].rpartition("/")[2].partition(":")
+    if "@" in repository:
+        return repository.partition("@")[2] + ":" + tag
+    try:
+        [image] = aws.client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])[
+            "imageDetails"
+        ]
+    except ClientError as error:
+        message = error.response["Error"]["Message"]
+        raise OperateError(
+            f"Image {container['Image']} is not in the registry: {message}", todo="Train again."
+        ) from None
+    return image["imageDigest"]
+
+
+def _code_bundle(image: str) -> str:
+    """The SHA-256 of the code bundle, which is the second half of the image's tag."""
+    found = re.search(r":(?:cpu|gpu)-([0-9a-f]{64})$", image)
+    return found.group(1) if found else image
+
+
+def split_uri(s3_uri: str) -> tuple[str, str]:
+    """`s3://bucket/a/b` → ("bucket", "a/b")."""
+    bucket, _, key = s3_uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _gone(s3_uri: str, error: ClientError) -> OperateError:
+    message = error.response["Error"]["Message"]
+    return OperateError(f"{s3_uri} cannot be read: {message}", todo="It may have been deleted: train again.")

@@ -1,0 +1,45 @@
+"""Where things are on this machine. The one place where the `amplify` command reads environment variables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from environments import ENVIRONMENTS
+from operate.errors import OperateError
+from stacks.config import Environment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Folders that a command works in; all absolute."""
+
+    state: Path
+    """Everything of local AWS, and what the command itself keeps: logs, the cloud assembly, downloads."""
+
+    releases: Path
+    """The release pins, `<env>.json`."""
+
+    user_environ: Mapping[str, str]
+    """The environment as the person's shell gave it."""
+
+
+def read_settings(environ: Mapping[str, str], here: Path) -> Settings:
+    """The settings of a command that runs in folder `here`, from AMPLIFY_LOCAL_DIR and AMPLIFY_RELEASES_DIR."""
+
+    def folder(variable: str, default: Path) -> Path:
+        return (here / environ[variable]).resolve() if environ.get(variable) else default
+
+    return Settings(
+        state=folder("AMPLIFY_LOCAL_DIR", ROOT / ".local"),
+        releases=folder("AMPLIFY_RELEASES_DIR", ROOT / "releases"),
+        user_environ=dict(environ),
+    )
+
+
+def environment_named(name: str) -> Environment:
+    """The environment of environments.py. Raises OperateError for another name."""
+    if name not in ENVIRONMENTS:
+        raise OperateError(f"There is no environment {name!r}.", todo=f"Give --env {' or '.join(ENVIRONMENTS)}.")
+    return ENVIRONMENTS[name]
