@@ -32,6 +32,15 @@ _SIZES = {
 }
 SIZES = tuple(_SIZES)
 
+# Far beyond any model there is: a mistyped or hostile file is refused before memory is asked for.
+_AT_MOST = {
+    "hidden_size": 65_536,
+    "num_hidden_layers": 1_000,
+    "num_attention_heads": 1_024,
+    "intermediate_size": 1_000_000,
+    "max_length": 1_000_000,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -59,8 +68,9 @@ class ModelConfig:
     max_length: int = 2048  # tokens, <bos> and <eos> included
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_length"):
-            _check(isinstance(value := getattr(self, name), int) and value > 0, name, value, "a positive whole number")
+        for name, most in _AT_MOST.items():
+            value = getattr(self, name)
+            _check(isinstance(value, int) and 0 < value <= most, name, value, f"a whole number from 1 to {most:,}")
         heads = self.num_attention_heads
         _check(
             self.hidden_size % (2 * heads) == 0,
@@ -149,10 +159,11 @@ def _read(field: "dataclasses.Field[Any]", value: object) -> object:
     """One value of a JSON or YAML file as its field's type."""
     if field.name == "hidden_act":
         return _ACTIVATIONS.get(str(value).lower(), cast(Activation, value))
-    if field.type is float and not isinstance(value, bool):
+    if field.type is float:
+        _check(not isinstance(value, bool), field.name, value, "a number")
         try:
             return float(cast(Any, value))  # PyYAML reads 1e-05, without a dot, as a string
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{field.name} is {value!r}: wanted a number") from None
     if field.type is bool:
         _check(isinstance(value, bool), field.name, value, "true or false")
