@@ -35,9 +35,9 @@ def sound(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-def loads_or_refuses(folder: Path) -> None:
+def loads_or_refuses(source: Path) -> None:
     try:
-        model = load_model(folder)
+        model = load_model(source)
     except CheckpointError:
         return
     assert all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
@@ -78,6 +78,18 @@ def test_values_of_its_json_replaced(sound: Path, tmp_path: Path, data: Any) -> 
     content[data.draw(st.sampled_from(sorted(content)))] = data.draw(JSON_VALUES)
     victim.write_text(json.dumps(content))
     loads_or_refuses(folder)
+
+
+@FUZZ
+@given(data=st.data())
+def test_an_archive_damaged_or_cut(sound: Path, tmp_path: Path, data: Any) -> None:
+    archive = tmp_path / "model.tar.gz"
+    checkpoints.write_archive(archive, sound)
+    content = bytearray(archive.read_bytes())
+    start = data.draw(st.integers(0, 40) | st.integers(0, len(content)))
+    content[start : start + data.draw(st.integers(0, 12))] = data.draw(st.binary(max_size=12))
+    archive.write_bytes(content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))])
+    loads_or_refuses(archive)
 
 
 @FUZZ
