@@ -23,14 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from amplify_lm import checkpoint, container, dataset, fasta, tokenizer
+from amplify_lm import checkpoint, container, dataset, distributed, fasta, tokenizer
 from amplify_lm.checkpoint_sources import unpack
 from amplify_lm.container import Container
 from amplify_lm.dataset import ShardWriter, Split
 from amplify_lm.loss import MEASURING_SEED, measure
 from amplify_lm.masking import MaskingRule
 
-TOKENS_PER_PASS = 16_384
+# A pass that stays in a CPU's caches is nearly twice as fast as a larger one; a GPU wants more work at once.
+TOKENS_PER_PASS = {"cpu": 4096, "cuda": 65_536}
+# `pretraining_loss` is for comparison only: a fifth of the proteins' pieces is enough for it.
+EVERY_FOR_COMPARISON = 5
 
 
 class EvaluateError(ValueError):
@@ -80,8 +83,13 @@ def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]
     split = Split(scratch)
     # The model sees proteins in pieces as long as those that it was trained on.
     windows = dataset.cut(split.lengths(np.arange(len(split))), int(recipe.get("window", model.config.max_length)))
-    measured = measure(model, split, windows, TOKENS_PER_PASS)
-    as_pretrained = measure(model, split, windows, TOKENS_PER_PASS, rule=MaskingRule())
+    print(f"[evaluate] {len(split):,} held-out proteins, {residues:,} residues", flush=True)
+    with distributed.processes() as here:
+        model = model.to(here.device)
+        tokens_per_pass = TOKENS_PER_PASS[here.device.type]
+        measured = measure(model, split, windows, tokens_per_pass, here)
+        some = windows.take(list(range(0, len(windows), EVERY_FOR_COMPARISON)))
+        as_pretrained = measure(model, split, some, tokens_per_pass, here, rule=MaskingRule())
     if not measured.masked:
         raise EvaluateError(
             f"{len(split)} held-out proteins, but none of their residues is measured; give more of them"

@@ -115,36 +115,27 @@ def measure(
     split: Split,
     windows: Windows,
     tokens_per_pass: int,
-    processes: Processes | None = None,
+    processes: Processes,
     rule: MaskingRule = HIDE_ALL,
 ) -> Measured:
     """The loss on these windows, every chosen residue hidden unless the rule says otherwise; the same for every model.
 
     Each process takes its part of the windows, all get the sum.
     """
-    rank, count, device = (
-        (0, 1, torch.device("cpu"))
-        if processes is None
-        else (
-            processes.rank,
-            processes.count,
-            processes.device,
-        )
-    )
     was_training = model.training
     model.eval()
     loss_of = MaskedLoss(model)
-    sums = torch.zeros(2 + len(VOCABULARY), dtype=torch.float64, device=device)
-    shares = share_out(windows, max(count, -(-int(windows.lengths.sum()) // tokens_per_pass)))
+    sums = torch.zeros(2 + len(VOCABULARY), dtype=torch.float64, device=processes.device)
+    shares = share_out(windows, max(processes.count, -(-int(windows.lengths.sum()) // tokens_per_pass)))
     with torch.inference_mode():
-        for share in shares[rank::count]:
+        for share in shares[processes.rank :: processes.count]:
             if len(share):
-                batch = loss_batch(split, share, MEASURING_SEED, rule).to(device)
+                batch = loss_batch(split, share, MEASURING_SEED, rule).to(processes.device)
                 nats, correct = loss_of(batch)
                 letters = torch.bincount(batch.targets, minlength=len(VOCABULARY))
                 sums += torch.cat([torch.stack([nats.double(), correct.double()]), letters.double()])
     model.train(was_training)
-    nats_sum, correct_sum, *letter_sums = (sums if processes is None else processes.sum(sums)).tolist()
+    nats_sum, correct_sum, *letter_sums = processes.sum(sums).tolist()
     return Measured(nats_sum, int(correct_sum), [int(letters) for letters in letter_sums])
 
 
