@@ -33,6 +33,7 @@ from amplify_lm import container
 from amplify_lm.container import Container
 from amplify_lm.request_errors import RequestError
 from amplify_lm.telemetry import Telemetry, log
+from amplify_lm.uploads import Held, Upload
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -43,11 +44,7 @@ if TYPE_CHECKING:  # torch takes a second or two; /ping answers before
     from amplify_lm.batcher import Batcher
     from amplify_lm.predict import Predictor
 
-MAX_BODY_BYTES = 6 * 1024 * 1024  # InvokeEndpoint's own limit
-MAX_REFUSED_BYTES = 8 * MAX_BODY_BYTES  # read and thrown away, so that the client gets to see the answer
-MAX_BODIES_BYTES = 128 * 1024 * 1024  # of all requests in flight
 MAX_REQUESTS = 256  # in flight
-BODY_SECONDS = 20
 DRAIN_SECONDS = 25  # SIGKILL comes 30 s after SIGTERM
 LARGEST_SCAN_TOKENS = 2048 * 2048  # a masked-marginal scan of the longest protein
 MAX_ANSWER_NUMBERS = 16 * 1024 * 1024  # float32: 64 MB
@@ -95,6 +92,7 @@ def _whole(name: str, default: int) -> int:
 class Observed:
     """What is known of a request when it is logged."""
 
+    code: str = ""
     task: str = "unknown"
     inputs: int = 0
     tokens: int = 0
@@ -115,7 +113,7 @@ class Endpoint:
         self._batcher: Batcher | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests = 0
-        self._bodies_bytes = 0
+        self._held = Held()
 
     def app(self) -> Starlette:
         return Starlette(
@@ -197,23 +195,15 @@ class Endpoint:
         return PlainTextResponse(self._telemetry.prometheus(self._gauges()), media_type="text/plain; version=0.0.4")
 
     async def invocations(self, request: Request) -> Response:
-        """Answer one request, whatever it is, and log it."""
+        """Answer one request, whatever it is; count and log it."""
         start = time.monotonic()
         request_id = uuid.uuid4().hex
         observed = Observed()
-        code = ""
+        upload = Upload(request, self._held)
         try:
-            with self._counted():
-                response = await self._answer(request, observed)
-        except RequestError as error:
-            response, code = _refusal(error), error.code
-        except ClientDisconnect:
-            response, code = Response(status_code=499), "client_gone"
-        except Exception:
-            traceback.print_exc()
-            message = f"internal error; the server's log has it under request {request_id}"
-            body = {"code": "internal", "message": message, "where": ""}
-            response, code = JSONResponse(body, 500), "internal"
+            response = await self._respond(request, request_id, upload, observed)
+        finally:
+            upload.release()
         response.headers["X-Request-Id"] = request_id
         seconds = time.monotonic() - start
         self._telemetry.request(observed.task, response.status_code, seconds, observed.waited_s)
@@ -221,7 +211,7 @@ class Endpoint:
             "request",
             request_id=request_id,
             status=response.status_code,
-            code=code,
+            code=observed.code,
             task=observed.task,
             inputs=observed.inputs,
             tokens=observed.tokens,
@@ -231,6 +221,25 @@ class Endpoint:
         return response
 
     # ---- one request ----
+
+    async def _respond(self, request: Request, request_id: str, upload: Upload, observed: Observed) -> Response:
+        """The answer or the refusal. What is neither is a bug: its trace goes to the log, never to the caller."""
+        try:
+            try:
+                with self._counted():
+                    return await self._answer(request, upload, observed)
+            except RequestError as error:
+                observed.code = error.code
+                whole = await upload.discard()
+                return _refusal(error, close=not whole)
+        except ClientDisconnect:
+            observed.code = "client_gone"
+            return Response(status_code=499)
+        except Exception:
+            observed.code = "internal"
+            traceback.print_exc()
+            message = f"internal error; the server's log has it under request {request_id}"
+            return JSONResponse({"code": "internal", "message": message, "where": ""}, 500)
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -246,57 +255,20 @@ class Endpoint:
         finally:
             self._requests -= 1
 
-    async def _answer(self, request: Request, observed: Observed) -> Response:
+    async def _answer(self, request: Request, upload: Upload, observed: Observed) -> Response:
+        """The answer, unless the caller leaves before: then ClientDisconnect is raised and the work is dropped."""
+        body = await upload.read()
         content_type, accept = request.headers.get("content-type"), request.headers.get("accept")
-        async with contextlib.AsyncExitStack() as stack:
-            body = await self._read_body(request, stack)
-            answering = asyncio.create_task(self._predict(body, content_type, accept, observed))
-            gone = asyncio.create_task(_until_disconnected(request))
-            try:
-                await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
-                if not answering.done():
-                    raise ClientDisconnect
-                return answering.result()
-            finally:
-                answering.cancel()
-                gone.cancel()
-
-    async def _read_body(self, request: Request, stack: contextlib.AsyncExitStack) -> bytes:
-        """The body, within the limits of one and of all. What it holds is given back as `stack` closes."""
-        if (encoding := request.headers.get("content-encoding", "identity").lower()) != "identity":
-            message = f"Content-Encoding {encoding[:40]!r}; send the body as it is"
-            raise RequestError(415, "unsupported_media_type", message, where="Content-Encoding")
-        too_large = RequestError(
-            413, "body_too_large", f"the body is over {MAX_BODY_BYTES} bytes: split it", where="body"
-        )
-        if (length := request.headers.get("content-length", "0")).isdecimal() and int(length) > MAX_REFUSED_BYTES:
-            raise too_large
-        chunks: list[bytes] = []
-        size = 0
+        answering = asyncio.create_task(self._predict(body, content_type, accept, observed))
+        gone = asyncio.create_task(_until_disconnected(request))
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > MAX_REFUSED_BYTES:
-                        break
-                    if size <= MAX_BODY_BYTES:
-                        self._hold(len(chunk), stack)
-                        chunks.append(chunk)
-        except TimeoutError:
-            message = f"the body did not arrive within {BODY_SECONDS} s"
-            raise RequestError(400, "bad_body", message, where="body") from None
-        if size > MAX_BODY_BYTES:
-            raise too_large
-        return b"".join(chunks)
-
-    def _hold(self, size: int, stack: contextlib.AsyncExitStack) -> None:
-        if self._bodies_bytes + size > MAX_BODIES_BYTES:
-            raise RequestError(429, "queue_full", "too many large requests are in flight", retry_after_s=1)
-        self._bodies_bytes += size
-        stack.callback(self._release, size)
-
-    def _release(self, size: int) -> None:
-        self._bodies_bytes -= size
+            await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise ClientDisconnect
+            return answering.result()
+        finally:
+            answering.cancel()
+            gone.cancel()
 
     async def _predict(self, body: bytes, content_type: str | None, accept: str | None, observed: Observed) -> Response:
         """Read, plan, run, write. All but the run is on threads of its own, away from the model's and the loop's."""
@@ -329,7 +301,11 @@ class Endpoint:
         }
 
     def _gauges(self) -> dict[str, float]:
-        values: dict[str, float] = {"ready": self.phase == "ready", "requests_in_flight": self._requests}
+        values: dict[str, float] = {
+            "ready": self.phase == "ready",
+            "requests_in_flight": self._requests,
+            "bodies_bytes": self._held.bytes,
+        }
         if self._batcher is not None:
             totals = self._batcher.totals
             values |= {
@@ -359,8 +335,10 @@ def _unavailable(phase: Phase) -> RequestError:
     return RequestError(503, phase, message.get(phase, "the model failed"), retry_after_s=2)
 
 
-def _refusal(error: RequestError) -> Response:
+def _refusal(error: RequestError, *, close: bool) -> Response:
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if close:
+        headers["Connection"] = "close"
     return JSONResponse(error.body(), error.status, headers)
 
 
