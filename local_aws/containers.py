@@ -5,6 +5,7 @@ A container is a command in a folder with nothing of the user's environment but 
 CloudWatch Logs while it runs.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from local_aws.log_shipping import LogShipper
-from local_aws.processes import Process, descendants, kill
+from local_aws.processes import Process, descendants, kill, wait_until
 from local_aws.settings import Settings, current, scrubbed
 from local_aws.settings import client_environment as environment_of_clients
 
@@ -28,7 +29,7 @@ LOG_NAME = "container.log"
 
 
 class Container:
-    """A running container. Made by `start`; its methods may be called from any thread."""
+    """A running container. Made by `start`; its methods may be called from any thread. It ends with this object."""
 
     def __init__(self, process: subprocess.Popen[bytes], log_path: Path, shipper: LogShipper) -> None:
         self._process = process
@@ -65,6 +66,7 @@ class Container:
                 cwd=REPOSITORY,
                 env=base_environment() | dict(environment),
                 stdin=subprocess.PIPE,
+                bufsize=0,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -85,6 +87,7 @@ class Container:
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"the container of {self.log_path.parent} still runs after {timeout} s") from None
         self._shipper.finish()
+        self._close_pipe()
         code = self.poll()
         assert code is not None, "it was waited for"
         return code
@@ -104,20 +107,27 @@ class Container:
         return tail(self.log_path, lines)
 
     def _tell(self, order: str) -> None:
-        with self._lock:
-            assert self._process.stdin is not None, "made with a pipe"
-            try:
+        assert self._process.stdin is not None, "made with a pipe"
+        with self._lock, contextlib.suppress(BrokenPipeError):  # it may have ended already
+            if not self._process.stdin.closed:
                 self._process.stdin.write(order.encode())
-                self._process.stdin.flush()
-            except BrokenPipeError:
-                pass  # it ended already
+
+    def _close_pipe(self) -> None:
+        assert self._process.stdin is not None, "made with a pipe"
+        with self._lock:
+            self._process.stdin.close()
 
 
 def tail(file: Path, lines: int) -> str:
-    """The last lines of a text file that may be large."""
+    """The last lines of a text file, which may be large, and so may its lines."""
     with file.open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 512 * max(lines, 1)))
-        return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])
+        start = end = stream.seek(0, os.SEEK_END)
+        text = b""
+        while start > 0 and text.count(b"\n") <= lines:
+            start = max(0, start - 65_536)
+            stream.seek(start)
+            text = stream.read(end - start)
+    return "\n".join(text.decode(errors="replace").splitlines()[-lines:])
 
 
 def base_environment() -> dict[str, str]:
@@ -130,21 +140,26 @@ def aws_environment(account: str, region: str) -> dict[str, str]:
     return environment_of_clients(current().endpoint_url, account, region)
 
 
-def reap(settings: Settings) -> int:
-    """Kill what an earlier server of this folder left running. Returns the number of processes killed.
+def reap(settings: Settings, patience: float = 3.0) -> int:
+    """See to it that nothing runs that an earlier server of this folder started. Returns how many had to be killed.
 
-    Supervisors do it by themselves; this is for those that were killed too. A process that merely has the same id
-    has another start time, and is left alone.
+    Supervisors end by themselves, with all they hold, when their server does: they get some `patience`. The rest is for
+    supervisors that were killed too. A process that merely has the same id has another start time: it is left alone.
     """
-    killed = 0
-    for record in settings.containers.glob("*.json"):
-        left = [process for process in map(_process, json.loads(record.read_text())) if process.runs()]
-        left += [below for process in left for below in descendants(process.pid)]
-        kill(left)
-        killed += len(set(left))
+    records = list(settings.containers.glob("*.json"))
+    recorded = [process for record in records for process in _recorded(record)]
+    wait_until(lambda: not any(process.runs() for process in recorded), patience)
+    left = [process for process in recorded if process.runs()]
+    left = list({*left, *(below for process in left for below in descendants(process.pid))})
+    kill(left)
+    wait_until(lambda: not any(process.runs() for process in left), patience)
+    for record in records:
         record.unlink(missing_ok=True)
-    return killed
+    return len(left)
 
 
-def _process(saved: Mapping[str, object]) -> Process:
-    return Process(pid=int(str(saved["pid"])), started=str(saved["started"]))
+def _recorded(record: Path) -> list[Process]:
+    try:
+        return [Process(pid=int(saved["pid"]), started=saved["started"]) for saved in json.loads(record.read_text())]
+    except FileNotFoundError:  # its supervisor ended just now
+        return []

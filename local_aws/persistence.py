@@ -53,11 +53,9 @@ class Saver(threading.Thread):
         except Exception:
             logger.exception("the state of %s cannot be saved", service)
             return
-        if text is not None and self._changed(service, text):
-            write_whole(self._folder / f"{service}.json", text)
-
-    def _changed(self, service: str, text: str) -> bool:
+        if text is None:
+            return
         digest = hashlib.blake2b(text.encode()).digest()
-        changed = self._written.get(service) != digest
-        self._written[service] = digest
-        return changed
+        if self._written.get(service) != digest:
+            write_whole(self._folder / f"{service}.json", text)
+            self._written[service] = digest

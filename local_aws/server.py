@@ -28,6 +28,8 @@ from local_aws.settings import HOST, WHO_PATH, Settings
 
 START_SECONDS, STOP_SECONDS = 90.0, 10.0
 
+_started: list[subprocess.Popen[bytes]] = []  # of this process; forgetting one while it runs is a ResourceWarning
+
 
 class LocalAwsError(RuntimeError):
     """Local AWS cannot do what was asked; the message says what to do about it."""
@@ -68,6 +70,7 @@ def start(folder: Path) -> LocalAws:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal is not for it
             )
+        _started.append(process)
         running = LocalAws(
             folder=folder,
             endpoint_url=ours.endpoint_url,

@@ -56,6 +56,9 @@ def main(arguments: list[str]) -> int:
         code = _hold(child, wake_reader, told_to_end)
     finally:
         _kill_all(child)
+        with contextlib.suppress(ChildProcessError):  # until no orphan is left to be buried
+            while os.waitpid(-1, 0):
+                pass
         Path(record).unlink(missing_ok=True)
     return code if code >= 0 else 128 - code
 
@@ -90,8 +93,9 @@ def _hold(child: subprocess.Popen[bytes], wake: int, told_to_end: list[int]) -> 
             if not order:
                 return _end(child)
             if deadline is None:
-                deadline = time.monotonic() + float(order.split()[1])
                 child.terminate()
+            ends = [time.monotonic() + float(line.split()[1]) for line in order.splitlines()]
+            deadline = min(ends if deadline is None else [deadline, *ends])  # whoever is in a hurry may say so later
         elif deadline is not None and time.monotonic() >= deadline:
             return _end(child)
     return code
