@@ -10,7 +10,7 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint types unit e2e proof snapshots test-gpu clean
+.PHONY: help setup demo down test lint types unit e2e proof snapshots bench parity test-gpu clean
 
 help:           ## list the targets
 	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
@@ -44,6 +44,9 @@ proof: setup    ## every long proof in full
 
 snapshots: setup   ## write the template snapshots anew, to be read in the pull request
 	$(RUN) -m tests.stacks.update_snapshots
+
+parity: setup   ## the model's numbers against the published weights, where the Hub can be reached
+	PYTHONPATH=model_code:. $(RUN) tests/model/parity.py
 
 test-gpu:       ## needs only torch, numpy, safetensors and pytest: PYTHON=<an interpreter that has them>
 	cd model_code && $(PYTHON) -m pytest -q -p no:cacheprovider -c /dev/null --rootdir ../tests/gpu ../tests/gpu
