@@ -1,7 +1,7 @@
 """ministack with our parts in it, served until SIGTERM. Imported by `host` once ministack's environment is set."""
 
 import asyncio
-import importlib.util
+import importlib
 import json
 import logging
 import os
@@ -25,10 +25,11 @@ def run(ours: Settings) -> int:
     logging.getLogger("local_aws").setLevel(logging.INFO)
     ministack_patches.run_in_threads()
     s3_buckets.install()
-    if importlib.util.find_spec("local_aws.api"):  # UNDER CONSTRUCTION
+    try:  # UNDER CONSTRUCTION
         ministack_patches.route_sagemaker(importlib.import_module("local_aws.api").handle)
-    if importlib.util.find_spec("local_aws.cloudformation"):
         importlib.import_module("local_aws.cloudformation").install()
+    except ImportError as error:
+        print(error)
     asyncio.run(_serve(ours, Saver(ours.state)))
     return 0  # not reached: _serve ends the process
 

@@ -98,6 +98,7 @@ def stop(folder: Path) -> bool:
             process.signal(signal.SIGKILL)
             wait_until(lambda: not process.runs(), STOP_SECONDS)
         reap(Settings(folder=folder, port=int(str(saved["port"]))))
+        _started[:] = [child for child in _started if child.poll() is None]  # buries the dead, too
         return ran
 
 
