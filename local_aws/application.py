@@ -30,11 +30,11 @@ def run(ours: Settings) -> int:
         importlib.import_module("local_aws.cloudformation").install()
     except ImportError as error:
         print(error)
-    asyncio.run(_serve(ours, Saver(ours.state)))
+    asyncio.run(_serve(ours))
     return 0  # not reached: _serve ends the process
 
 
-async def _serve(ours: Settings, saver: Saver) -> None:
+async def _serve(ours: Settings) -> None:
     config = Config()
     config.bind = [f"{HOST}:{ours.port}"]
     config.keep_alive_timeout = 75
@@ -42,11 +42,12 @@ async def _serve(ours: Settings, saver: Saver) -> None:
     config.loglevel = "WARNING"
 
     loop = asyncio.get_running_loop()
+    saver = Saver(ours.state, loop)
     stopped, ready = asyncio.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_to_stop, loop, stopped, saver)
     opening = loop.create_task(_open(ours, saver, ready))
-    await hypercorn_serve(_with_identity(ministack.app.app, ours, ready), config, shutdown_trigger=stopped.wait)
+    await hypercorn_serve(_with_identity(ministack.app.app, ours, ready, saver), config, shutdown_trigger=stopped.wait)
     opening.cancel()
     _end(saver)
 
@@ -80,13 +81,15 @@ def _begin_to_stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, save
 
 def _end(saver: Saver) -> NoReturn:
     """The last save, and the end, without waiting: a thread in a custom resource's wait would hold us for an hour."""
-    saver.finish()
-    logging.shutdown()
-    os._exit(0)
+    try:
+        saver.finish()
+        logging.shutdown()
+    finally:
+        os._exit(0)
 
 
-def _with_identity(app: Any, ours: Settings, ready: threading.Event) -> Any:
-    """ministack's application, which also says whose server it is: 200 once it is ready, 503 before."""
+def _with_identity(app: Any, ours: Settings, ready: threading.Event, saver: Saver) -> Any:
+    """ministack's application, which also says whose server it is: 200 once it is ready, 503 before; and is saved."""
     identity = json.dumps({"folder": str(ours.folder), "pid": os.getpid()}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(identity)).encode())]
 
@@ -96,5 +99,7 @@ def _with_identity(app: Any, ours: Settings, ready: threading.Event) -> Any:
             await send({"type": "http.response.body", "body": identity})
         else:
             await app(scope, receive, send)
+            if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+                saver.something_changed()
 
     return answer

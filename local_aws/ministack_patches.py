@@ -16,7 +16,8 @@ from ministack.core import persistence, responses, router
 from ministack.services.cloudformation import provisioners, stacks
 
 Headers = dict[str, str]
-Handler = Callable[[str, str, Headers, bytes, dict[str, list[str]]], Awaitable[tuple[int, Headers, bytes]]]
+Query = dict[str, list[str]]
+Handler = Callable[[str, str, Headers, bytes, Query], Awaitable[tuple[int, Headers, bytes]]]
 Properties = dict[str, Any]
 Created = tuple[str, dict[str, Any]]  # physical id, attributes for Fn::GetAtt
 
@@ -29,23 +30,16 @@ threaded_types: set[str] = {"AWS::S3::Bucket"}  # beside all of AWS::SageMaker; 
 def route_sagemaker(handle: Handler) -> None:
     """Send SageMaker's and SageMaker Runtime's requests to `handle(method, path, headers, body, query)`.
 
-    Both are signed for "sagemaker". The runtime's go under a name of their own because ministack would give a
-    response of "sagemaker" the content type of the JSON protocol, and a model's answer has its own.
+    Both are signed for "sagemaker". ministack gives every "Content-Type" that it finds the form usual for the service;
+    what a model answers has its own, and header names in small letters are not found.
     """
-    router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."], "host_patterns": [r"^api\.sagemaker\."]}
-    ministack.SERVICE_HANDLERS["sagemaker"] = handle
-    ministack.SERVICE_HANDLERS["sagemaker-runtime"] = handle
-    detect = ministack.detect_service
 
-    def detect_service(method: str, path: str, headers: Headers, query: dict[str, list[str]]) -> str:
-        signed_for_sagemaker = "/sagemaker/" in headers.get("authorization", "")
-        return (
-            "sagemaker-runtime"
-            if signed_for_sagemaker and path.startswith("/endpoints/")
-            else detect(method, path, headers, query)
-        )
+    async def answer(method: str, path: str, headers: Headers, body: bytes, query: Query) -> tuple[int, Headers, bytes]:
+        status, answered, content = await handle(method, path, headers, body, query)
+        return status, {name.lower(): value for name, value in answered.items()}, content
 
-    ministack.detect_service = detect_service
+    router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."]}
+    ministack.SERVICE_HANDLERS["sagemaker"] = answer
 
 
 def account() -> str:

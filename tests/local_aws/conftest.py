@@ -1,6 +1,9 @@
 """One real local AWS for all tests of this folder that can share one; each file names its own buckets and jobs."""
 
+import json
 import os
+import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Local
 @pytest.fixture(scope="session")
 def aws(local_aws: server.LocalAws) -> Callable[[str], Any]:
     """A boto3 client of any service of `local_aws`: aws("s3")."""
-    return clients_of(local_aws)
+    return _clients_of(local_aws)
 
 
 @pytest.fixture(scope="session")
@@ -51,13 +54,52 @@ def own_folder(tmp_path: Path) -> Iterator[Path]:
     server.stop(folder)
 
 
-def clients_of(running: server.LocalAws, account: str | None = None) -> Callable[[str], Any]:
-    session = boto3.Session(
-        aws_access_key_id=account or running.account, aws_secret_access_key="x", region_name=running.region
-    )
+@pytest.fixture
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def clients_of() -> Callable[[server.LocalAws], Callable[[str], Any]]:
+    """The same for a server that the test started itself: clients_of(running)("s3")."""
+    return _clients_of
+
+
+@pytest.fixture(scope="session")
+def kill_9() -> Callable[[server.LocalAws], None]:
+    """kill_9(running): the server is gone, and had no time to do anything about it."""
+
+    def kill(running: server.LocalAws) -> None:
+        process = Process.of(running.pid)
+        process.signal(signal.SIGKILL)
+        assert wait_until(lambda: not process.runs(), 10)
+
+    return kill
+
+
+@pytest.fixture(scope="session")
+def deploy() -> Callable[..., dict[str, Any]]:
+    """deploy(cloudformation client, stack name, resources): creates or updates the stack; returns its description."""
+    return _deploy
+
+
+def _clients_of(running: server.LocalAws) -> Callable[[str], Any]:
+    session = boto3.Session(aws_access_key_id=running.account, aws_secret_access_key="x", region_name=running.region)
     config = Config(proxies={}, retries={"total_max_attempts": 1})
     return lambda service: session.client(service, endpoint_url=running.endpoint_url, config=config)
 
 
-def is_gone(process: Process, seconds: float = 10) -> bool:
-    return wait_until(lambda: not process.runs(), seconds)
+def _deploy(cloudformation: Any, name: str, resources: dict[str, Any], **template: Any) -> dict[str, Any]:
+    body = json.dumps({"Resources": resources, **template})
+    exists = name in {stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]}
+    call = cloudformation.update_stack if exists else cloudformation.create_stack
+    call(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_NAMED_IAM"])
+
+    def described() -> dict[str, Any]:
+        return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+
+    assert wait_until(lambda: not described()["StackStatus"].endswith("IN_PROGRESS"), 60)
+    return described()

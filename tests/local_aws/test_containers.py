@@ -1,5 +1,6 @@
 """Containers: real processes that see nothing of the user, log where people look, and never outlive their server."""
 
+import itertools
 import json
 import os
 import signal
@@ -211,8 +212,8 @@ from local_aws import settings
 from local_aws.containers import Container
 folder, work, port, family = sys.argv[1:]
 settings.configure(settings.Settings(folder=Path(folder), port=int(port)))
-Container.start([sys.executable, "-c", family, "deaf"], folder=Path(work), environment={}, log_group="g", log_stream="s",
-                account="123456789012", region="us-east-1")
+Container.start([sys.executable, "-c", family, "deaf"], folder=Path(work), environment={},
+                log_group="g", log_stream="s", account="123456789012", region="us-east-1")
 time.sleep(600)
 """
 
@@ -253,9 +254,7 @@ def test_a_later_server_ends_what_outlived_a_killed_server_and_its_supervisor(do
     assert not list(ours.containers.glob("*.json"))
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere a killed supervisor's command is left to the next server"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere its command is left to the next server")
 def test_kill_9_of_the_supervisor_ends_its_command_too(doomed):
     _, (command, *_), ours = doomed
     (record,) = ours.containers.glob("*.json")
@@ -290,7 +289,7 @@ def test_a_line_becomes_the_event_that_a_person_would_have_seen(line, event):
 def test_batches_hold_no_more_than_cloudwatch_takes_and_lose_nothing():
     messages = ["x" * 200_000] * 7 + ["short"] * 10_001
     made = batches(messages)
-    assert sum(made, []) == messages
+    assert list(itertools.chain(*made)) == messages
     assert all(len(batch) <= 10_000 and sum(len(m) + 26 for m in batch) <= 1_048_576 for batch in made)
 
 

@@ -1,7 +1,6 @@
 """The life of a local AWS: started, found, killed, started again, stopped."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,15 +11,9 @@ from pathlib import Path
 import pytest
 
 from local_aws import server
-from local_aws.processes import Process, descendants, wait_until
+from local_aws.processes import Process, descendants
 
 ROOT = Path(server.__file__).parent.parent
-
-
-def kill_9(running: server.LocalAws) -> None:
-    process = Process.of(running.pid)
-    process.signal(signal.SIGKILL)
-    assert wait_until(lambda: not process.runs(), 10)
 
 
 def port_is_open(port: int) -> bool:
@@ -93,9 +86,7 @@ def test_it_listens_on_the_loopback_address_only(own_folder):
     running = server.start(own_folder)
     listening = set()
     inodes = {
-        os.readlink(link).removeprefix("socket:[").rstrip("]")
-        for link in Path(f"/proc/{running.pid}/fd").iterdir()
-        if os.readlink(link).startswith("socket:[")
+        str(link.readlink()).removeprefix("socket:[").rstrip("]") for link in Path(f"/proc/{running.pid}/fd").iterdir()
     }
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -105,7 +96,7 @@ def test_it_listens_on_the_loopback_address_only(own_folder):
     assert listening == {f"0100007F:{running.port:04X}"}
 
 
-def test_a_killed_server_is_not_taken_for_a_living_one(own_folder):
+def test_a_killed_server_is_not_taken_for_a_living_one(own_folder, kill_9):
     first = server.start(own_folder)
     kill_9(first)
     assert server.status(own_folder) is None
@@ -114,7 +105,7 @@ def test_a_killed_server_is_not_taken_for_a_living_one(own_folder):
     assert second.port == first.port
 
 
-def test_a_process_that_got_the_id_of_a_dead_server_is_left_alone(own_folder):
+def test_a_process_that_got_the_id_of_a_dead_server_is_left_alone(own_folder, kill_9):
     kill_9(server.start(own_folder))
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:

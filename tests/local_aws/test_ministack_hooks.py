@@ -1,0 +1,191 @@
+"""One test for each private name of ministack that `ministack_patches` uses: a new version of ministack fails here,
+by name, before it fails anywhere else in a way that nobody understands."""
+
+import asyncio
+import importlib.metadata
+import json
+import threading
+
+import httpx
+import pytest
+
+from local_aws import ministack_patches, persistence
+
+SIGNED = "AWS4-HMAC-SHA256 Credential=222222222222/20260101/eu-west-1/{}/aws4_request, SignedHeaders=host, Signature=0"
+
+
+@pytest.fixture
+def ministack(monkeypatch):
+    """ministack's application in this process, with its tables as they were after the test."""
+    app, router = ministack_patches.ministack, ministack_patches.router
+    monkeypatch.setattr(app, "SERVICE_HANDLERS", dict(app.SERVICE_HANDLERS))
+    monkeypatch.setattr(router, "SERVICE_PATTERNS", dict(router.SERVICE_PATTERNS))
+    provisioners, stacks = ministack_patches.provisioners, ministack_patches.stacks
+    handlers = {name: dict(handler) for name, handler in provisioners._RESOURCE_HANDLERS.items()}
+    kept = dict(provisioners._RESOURCE_HANDLERS)
+    provisioners._RESOURCE_HANDLERS.update(handlers)  # others imported the very dictionary
+    monkeypatch.setattr(stacks, "_runs_on_worker_thread", stacks._runs_on_worker_thread)
+    yield app
+    provisioners._RESOURCE_HANDLERS.clear()
+    provisioners._RESOURCE_HANDLERS.update(kept)
+
+
+def request(app, service, path, content=b"", **headers):
+    async def call():
+        transport = httpx.ASGITransport(app=app.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.post(
+                path, content=content, headers={"authorization": SIGNED.format(service), **headers}
+            )
+
+    return asyncio.run(call())
+
+
+def call_cloudformation(app, action, **parameters):
+    """A call of CloudFormation's query API, and time for the stack to be worked on."""
+
+    async def call():
+        transport = httpx.ASGITransport(app=app.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            headers = {"authorization": SIGNED.format("cloudformation")}
+            await client.post("/", data={"Action": action, **parameters}, headers=headers)
+            for _ in range(200):
+                await asyncio.sleep(0.01)
+                found = await client.post("/", data={"Action": "DescribeStacks"}, headers=headers)
+                if "IN_PROGRESS" not in found.text:
+                    return found.text
+            raise AssertionError(found.text)
+
+    return asyncio.run(call())
+
+
+def template(kind, **properties):
+    return json.dumps({"Resources": {"Thing": {"Type": kind, "Properties": properties}}})
+
+
+def test_it_is_the_version_that_the_hooks_were_made_for():
+    assert importlib.metadata.version("ministack") == "1.5.33"
+
+
+def test_control_plane_requests_reach_our_handler_with_their_account_and_region(ministack):
+    seen = []
+
+    async def handle(method, path, headers, body, query):
+        seen.append(
+            (method, path, headers["x-amz-target"], body, ministack_patches.account(), ministack_patches.region())
+        )
+        return 200, {"Content-Type": "application/x-amz-json-1.1"}, b"{}"
+
+    ministack_patches.route_sagemaker(handle)
+    answer = request(ministack, "sagemaker", "/", b'{"A": 1}', **{"x-amz-target": "SageMaker.ListModels"})
+    assert answer.status_code == 200
+    assert seen == [("POST", "/", "SageMaker.ListModels", b'{"A": 1}', "222222222222", "eu-west-1")]
+
+
+@pytest.mark.parametrize("status", [200, 424])
+def test_a_models_answer_keeps_its_own_content_type_and_bytes(ministack, status):
+    async def handle(method, path, headers, body, query):
+        return status, {"Content-Type": "application/json; charset=latin-1"}, b"\x00" + body
+
+    ministack_patches.route_sagemaker(handle)
+    answer = request(ministack, "sagemaker", "/endpoints/amplify-local/invocations", b"MKV")
+    assert answer.status_code == status
+    assert answer.content == b"\x00MKV"
+    assert answer.headers["content-type"] == "application/json; charset=latin-1"
+
+
+def test_a_bucket_called_endpoints_is_still_s3s(ministack):
+    async def handle(method, path, headers, body, query):
+        raise AssertionError("not for SageMaker")
+
+    ministack_patches.route_sagemaker(handle)
+    assert "NoSuchBucket" in request(ministack, "s3", "/endpoints/key?uploads").text
+
+
+def test_a_request_scope_is_that_of_the_code_inside_it():
+    with ministack_patches.request_scope("333333333333", "eu-central-1"):
+        assert (ministack_patches.account(), ministack_patches.region()) == ("333333333333", "eu-central-1")
+
+
+def test_cloudformation_refuses_a_type_until_it_is_added_and_then_creates_updates_and_deletes_it(ministack):
+    calls = []
+
+    def create(logical, properties, stack):
+        calls.append(("create", logical, properties, stack, ministack_patches.account(), ministack_patches.region()))
+        return ministack_patches.physical_name(stack, logical), {"Arn": "arn"}
+
+    def update(physical, old, new, stack, logical):
+        calls.append(("update", old, new, logical))
+        return physical, {"Arn": "arn"}
+
+    def delete(physical, properties):
+        calls.append(("delete", physical))
+
+    stack = {"StackName": "hooks", "TemplateBody": template("AWS::SageMaker::Hook", A="1")}
+    call_cloudformation(ministack, "CreateStack", **stack)
+    assert calls == []
+    ministack_patches.add_resource_type("AWS::SageMaker::Hook", create=create, update=update, delete=delete)
+    ministack_patches.run_in_threads()
+    assert "CREATE_COMPLETE" in call_cloudformation(ministack, "CreateStack", **stack)
+    call_cloudformation(
+        ministack, "UpdateStack", StackName="hooks", TemplateBody=template("AWS::SageMaker::Hook", A="2")
+    )
+    call_cloudformation(ministack, "DeleteStack", StackName="hooks")
+    assert [call[0] for call in calls] == ["create", "update", "delete"]
+    assert calls[0][1:] == ("Thing", {"A": "1"}, "hooks", "222222222222", "eu-west-1")
+    assert calls[1][1:] == ({"A": "1"}, {"A": "2"}, "Thing")
+    assert calls[2][1].startswith("hooks-Thing-")
+
+
+def test_our_types_are_provisioned_beside_the_event_loop(ministack):
+    threads = []
+
+    def create(logical, properties, stack):
+        threads.append(threading.current_thread())
+        return "id", {}
+
+    ministack_patches.add_resource_type(
+        "AWS::SageMaker::Hook", create=create, update=lambda *_: ("id", {}), delete=lambda *_: None
+    )
+    ministack_patches.run_in_threads()
+    call_cloudformation(ministack, "CreateStack", StackName="threads", TemplateBody=template("AWS::SageMaker::Hook"))
+    assert threads
+    assert threads[0] is not threading.main_thread()
+
+
+def test_a_generated_name_is_stable_and_fits():
+    name = ministack_patches.physical_name("amplify-local-endpoint", "Model" * 20)
+    assert name == ministack_patches.physical_name("amplify-local-endpoint", "Model" * 20)
+    assert name != ministack_patches.physical_name("amplify-local-endpoint", "Other")
+    assert len(name) <= 63
+
+
+def test_buckets_of_stacks_pass_through_our_hands(ministack):
+    applied, deleted = [], []
+    ministack_patches.wrap_bucket(
+        lambda name, old, new: applied.append((name, old, new)), lambda name, _: deleted.append(name)
+    )
+    for version in ("1", "2"):
+        call_cloudformation(
+            ministack,
+            "CreateStack" if version == "1" else "UpdateStack",
+            StackName="bucket",
+            TemplateBody=template("AWS::S3::Bucket", BucketName="hook-bucket", Tags=[{"Key": "v", "Value": version}]),
+        )
+    call_cloudformation(ministack, "DeleteStack", StackName="bucket")
+    assert [(name, bool(old), new["Tags"][0]["Value"]) for name, old, new in applied] == [
+        ("hook-bucket", False, "1"),
+        ("hook-bucket", True, "2"),
+    ]
+    assert deleted == ["hook-bucket"]
+
+
+def test_a_services_tables_are_read_again_as_they_were_written(ministack, tmp_path, monkeypatch):
+    request(ministack, "sqs", "/", b'{"QueueName": "kept"}', **{"x-amz-target": "AmazonSQS.CreateQueue"})
+    tables = persistence._copies()["sqs"]
+    (tmp_path / "sqs.json").write_text(ministack_patches.encode("sqs", tables))
+    monkeypatch.setattr(ministack_patches.persistence, "PERSIST_STATE", True)
+    monkeypatch.setattr(ministack_patches.persistence, "STATE_DIR", str(tmp_path))
+    loaded = ministack_patches.persistence.load_state("sqs")
+    assert ministack_patches.encode("sqs", loaded) == ministack_patches.encode("sqs", tables)
+    assert "kept" in ministack_patches.encode("sqs", loaded)
