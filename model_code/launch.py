@@ -27,12 +27,16 @@ BUNDLE = Path(__file__).parent
 VERBS = ("prepare", "train", "evaluate", "serve")
 SCRIPT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 MASTER_PORT = 7777
+# How long torch's CPU threads wait for each other before they yield. The default burns the core that a busy neighbour
+# needs, and both stand still (measured: docs/decisions/training.md). Read by libgomp when torch is imported.
+SPIN_COUNT = "2000"
 # What SageMaker's own toolkit sets on instance types with EFA, the network between their hosts.
 EFA_SETTINGS = {"FI_PROVIDER": "efa", "NCCL_PROTO": "simple"}
 
 
 def main(box: Container) -> None:
     """Dispatch the verb. Verbs are imported when they are asked for: serving needs no training code, and so on."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     verb, *arguments = sys.argv[1:] or [""]
     if verb not in VERBS:
         raise SettingsError(f"verb {verb!r} is unknown; one of {', '.join(VERBS)} is wanted")
