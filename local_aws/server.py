@@ -13,6 +13,7 @@ import fcntl
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from local_aws.processes import Process, wait_until
 from local_aws.settings import HOST, WHO_PATH, Settings
 
 START_SECONDS, STOP_SECONDS = 90.0, 10.0
+PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections, so that ours stays free
 
 _started: list[subprocess.Popen[bytes]] = []  # of this process; forgetting one while it runs is a ResourceWarning
 
@@ -169,12 +171,13 @@ def _process(saved: dict[str, object]) -> Process:
 def _port(folder: Path) -> int:
     """The port of the last time, so that what people noted stays true; another where a program has taken it."""
     saved = _saved(folder)
-    for port in (int(str(saved["port"])) if saved else 0, 0):
+    last_time = [int(str(saved["port"]))] if saved else []
+    for port in [*last_time, *random.sample(PORTS, 100)]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind((HOST, port))
-                return int(probe.getsockname()[1])
+                return port
     raise LocalAwsError(f"no port is free on {HOST}")
 
 

@@ -5,6 +5,7 @@ It writes to a log file; a person sees its latest line while it works, and the p
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -45,7 +46,8 @@ class Cdk:
 
     def synth(self, show: Show) -> None:
         """Synthesise every environment into the assembly. Raises OperateError."""
-        app = f"{sys.executable} {ROOT / 'app.py'}"
+        self.releases.mkdir(parents=True, exist_ok=True)
+        app = shlex.join([sys.executable, str(ROOT / "app.py")])
         arguments = [
             "--app",
             app,
@@ -147,7 +149,13 @@ def _last_line(log: Path, begin: int) -> str:
 
 def _reason(text: str) -> str:
     """The line that says why: our own refusal to synthesise, a failed resource's reason, or an error of the CDK."""
-    patterns = (r"Nothing was synthesised\. (.*)", r"(\S+ +\| \w+_FAILED .*)", r"failed: (.*)", r"Error: (.*)")
+    patterns = (
+        r"Nothing was synthesised\. (.+)",
+        r"\| (\w+_FAILED +\|.+)",
+        r"(\S+: fail: .+)",
+        r"failed: (.+)",
+        r"Error: (\S.*)",
+    )
     for pattern in patterns:
         if found := re.search(pattern, text):
             return f": {found.group(1).strip()}"

@@ -9,7 +9,6 @@ import sys
 import traceback
 from pathlib import Path
 
-import click
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
@@ -36,13 +35,7 @@ def main() -> None:
     settings = read_settings(dict(os.environ), Path.cwd())
     errors = Console(stderr=True)
     try:
-        sys.exit(app(obj=settings, standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        errors.print("Interrupted.")
-        sys.exit(130)
+        app(obj=settings)  # typer itself answers wrong usage (2) and Ctrl-C (130)
     except OperateError as error:
         print_error(errors, error)
         sys.exit(130 if isinstance(error, InterruptedByPersonError) else 1)

@@ -6,9 +6,7 @@ bytes that lie there now, and it must be the artefact that was evaluated.
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,22 +68,45 @@ def approve(aws: Aws, package_arn: str, approved_by: str) -> Pin:
     except ClientError as error:
         message = error.response["Error"]["Message"]
         raise OperateError(f"{package_arn} cannot be read: {message}", todo="See `amplify runs`.") from None
-    pin = _pin(aws, package, approved_by)
+    checked = _checked_pin(aws, package, approved_by)
     sagemaker.update_model_package(
         ModelPackageArn=package_arn, ModelApprovalStatus="Approved", ApprovalDescription=f"by {approved_by}"[:256]
     )
-    return pin
+    return checked
+
+
+def pin(
+    *,
+    package: dict[str, Any],
+    image_uri: str,
+    image_digest: str,
+    artifact: dict[str, str],
+    evaluation: dict[str, Any],
+    approved_by: str,
+) -> Pin:
+    """The pin's content: `artifact` has s3_uri, version_id and sha256."""
+    return {
+        "schema": SCHEMA,
+        "model_package_arn": package["ModelPackageArn"],
+        "model_package_version": package["ModelPackageVersion"],
+        "image_digest": image_digest,
+        "artifact": artifact,
+        "recipe": package.get("CustomerMetadataProperties", {}).get("recipe", "unknown"),
+        "evaluation": evaluation,
+        "code_bundle": _code_bundle(image_uri),
+        "approved_by": approved_by,
+        "approved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def write(releases: Path, environment: str, pin: Pin) -> Path:
     """Write `releases/<environment>.json`, whole or not at all."""
+    text = json.dumps(pin, indent=2) + "\n"
     releases.mkdir(parents=True, exist_ok=True)
     path = releases / f"{environment}.json"
-    handle, partial = tempfile.mkstemp(dir=releases, prefix=f".{environment}-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(pin, indent=2) + "\n")
-    Path(partial).chmod(0o644)
-    Path(partial).replace(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
     return path
 
 
@@ -115,29 +136,24 @@ def is_registered(aws: Aws, pin: Pin) -> bool:
     return True
 
 
-def _pin(aws: Aws, package: dict[str, Any], approved_by: str) -> Pin:
+def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str) -> Pin:
     [container] = package["InferenceSpecification"]["Containers"]
-    s3_uri = container["ModelDataUrl"]
     evaluation = _evaluation(aws, package)
-    version_id, digest = _artifact(aws, s3_uri)
-    if evaluation.get("artifact_sha256") != digest:
+    artifact = _artifact(aws, container["ModelDataUrl"])
+    if evaluation.get("artifact_sha256") != artifact["sha256"]:
         raise OperateError(
-            f"{s3_uri} has SHA-256 {digest}, but the evaluation is of {evaluation.get('artifact_sha256')}: "
-            "these are not the bytes that passed the gate.",
+            f"{artifact['s3_uri']} has SHA-256 {artifact['sha256']}, but the evaluation is of "
+            f"{evaluation.get('artifact_sha256')}: these are not the bytes that passed the gate.",
             todo="Do not release it. Train again, and find out who wrote to the artifact bucket.",
         )
-    return {
-        "schema": SCHEMA,
-        "model_package_arn": package["ModelPackageArn"],
-        "model_package_version": package["ModelPackageVersion"],
-        "image_digest": _image_digest(aws, container),
-        "artifact": {"s3_uri": s3_uri, "version_id": version_id, "sha256": digest},
-        "recipe": package.get("CustomerMetadataProperties", {}).get("recipe", "unknown"),
-        "evaluation": evaluation,
-        "code_bundle": _code_bundle(container["Image"]),
-        "approved_by": approved_by,
-        "approved_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return pin(
+        package=package,
+        image_uri=container["Image"],
+        image_digest=_image_digest(aws, container),
+        artifact=artifact,
+        evaluation=evaluation,
+        approved_by=approved_by,
+    )
 
 
 def _evaluation(aws: Aws, package: dict[str, Any]) -> dict[str, Any]:
@@ -149,8 +165,8 @@ def _evaluation(aws: Aws, package: dict[str, Any]) -> dict[str, Any]:
         raise _gone(s3_uri, error) from None
 
 
-def _artifact(aws: Aws, s3_uri: str) -> tuple[str, str]:
-    """Version id and SHA-256 of what lies at a URI now, read as one stream."""
+def _artifact(aws: Aws, s3_uri: str) -> dict[str, str]:
+    """URI, version id and SHA-256 of what lies there now, read as one stream."""
     bucket, key = split_uri(s3_uri)
     try:
         found = aws.client("s3").get_object(Bucket=bucket, Key=key)
@@ -159,7 +175,7 @@ def _artifact(aws: Aws, s3_uri: str) -> tuple[str, str]:
     digest = hashlib.sha256()
     for block in found["Body"].iter_chunks(BLOCK_BYTES):
         digest.update(block)
-    return found["VersionId"], digest.hexdigest()
+    return {"s3_uri": s3_uri, "version_id": found["VersionId"], "sha256": digest.hexdigest()}
 
 
 def _image_digest(aws: Aws, container: dict[str, Any]) -> str:

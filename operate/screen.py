@@ -104,7 +104,7 @@ def watched(step: Step) -> Iterator[Step]:
 def print_error(console: Console, error: OperateError) -> None:
     """What happened, the end of the log that shows it, and what to do."""
     if error.log_tail:
-        console.print(Text(error.log_tail, style="dim"), highlight=False)
+        console.print(Text(error.log_tail, style="dim"), highlight=False, soft_wrap=True)
         console.print()
     console.print(Text.assemble(("✗ ", "bold red"), (error.message, "bold")), highlight=False, soft_wrap=True)
     if error.todo:

@@ -1,0 +1,109 @@
+"""SageMaker and SageMaker Runtime over HTTP: one request in, one answer out; and their start and end with the server.
+
+Requests run in threads: they call the same server (S3, ECR), whose event loop has to stay free to answer.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import unquote
+
+from local_aws import endpoints, executions, jobs, pipelines, processing, registry, resources, runtime, store
+from local_aws import training, validation
+from local_aws.errors import SageMakerError, not_emulated
+from local_aws.ministack_patches import account, region
+from local_aws.settings import Settings
+from local_aws.store import Scope
+
+logger = logging.getLogger("local_aws")
+
+Answer = tuple[int, dict[str, str], bytes]
+Operation = Callable[[Scope, dict[str, Any]], dict[str, Any]]
+
+OPERATIONS: dict[str, Operation] = {
+    **resources.OPERATIONS,
+    **registry.OPERATIONS,
+    **training.OPERATIONS,
+    **processing.OPERATIONS,
+    **endpoints.OPERATIONS,
+    **pipelines.OPERATIONS,
+}
+INVOCATION = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)")
+JSON_TYPE = "application/x-amz-json-1.1"
+SHUTDOWN_SECONDS = 5.0
+
+# Two pools: sixty-second inferences must not keep a DescribeEndpoint waiting.
+_control = ThreadPoolExecutor(16, thread_name_prefix="sagemaker")
+_invocations = ThreadPoolExecutor(64, thread_name_prefix="sagemaker-runtime")
+
+
+async def handle(
+    method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, list[str]]
+) -> Answer:
+    """Answer one request that is signed for SageMaker."""
+    scope = Scope(account(), region())
+    loop = asyncio.get_running_loop()
+    if match := INVOCATION.fullmatch(path):
+        return await loop.run_in_executor(_invocations, _invoke, scope, unquote(match[1]), match[2], headers, body)
+    name = headers.get("x-amz-target", "").rpartition(".")[2]
+    return await loop.run_in_executor(_control, _answer, scope, name, body)
+
+
+def call(scope: Scope, name: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Do an operation, as pipelines and CloudFormation ask for it too. Raises SageMakerError."""
+    validation.check(name, request)
+    if name not in OPERATIONS:
+        raise not_emulated(name)
+    return validation.answer(name, OPERATIONS[name](scope, request))
+
+
+def restore(settings: Settings) -> None:
+    """Read what the last server kept, tell of the jobs it lost, and start its endpoints again."""
+    store.open_store(settings.sagemaker)
+    jobs.clear_folders()
+    training.end_interrupted()
+    processing.end_interrupted()
+    executions.end_interrupted()
+    endpoints.restore()
+
+
+def shutdown() -> None:
+    """End every job and endpoint, within five seconds."""
+    endpoints.shut_down()
+    jobs.shut_down(SHUTDOWN_SECONDS)
+
+
+def _answer(scope: Scope, name: str, body: bytes) -> Answer:
+    try:
+        try:
+            request = json.loads(body or b"{}")
+        except ValueError as error:
+            raise SageMakerError("SerializationException", f"The request's body is not JSON: {error}") from None
+        return 200, {"Content-Type": JSON_TYPE}, json.dumps(call(scope, name, request)).encode()
+    except SageMakerError as error:
+        return error.status, {"Content-Type": JSON_TYPE}, _error_body(error)
+    except Exception as error:
+        logger.exception("%s failed", name)
+        failure = SageMakerError("InternalFailure", f"a bug of local AWS, see server.log: {error!r}")
+        return 500, {"Content-Type": JSON_TYPE}, _error_body(failure)
+
+
+def _error_body(error: SageMakerError) -> bytes:
+    return json.dumps({"__type": error.code, "message": str(error)}).encode()
+
+
+def _invoke(scope: Scope, endpoint: str, kind: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    try:
+        if kind != "invocations":
+            operation = {"async-invocations": "InvokeEndpointAsync"}.get(kind, "InvokeEndpointWithResponseStream")
+            raise not_emulated(operation)
+        return runtime.invoke(scope, endpoint, headers, body)
+    except SageMakerError as error:
+        return runtime.error_answer(error.status, error.code, {"Message": str(error)})
+    except Exception as error:
+        logger.exception("invocation of %s failed", endpoint)
+        return runtime.error_answer(500, "InternalFailure", {"Message": f"a bug of local AWS: {error!r}"})
