@@ -12,8 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote
 
-from local_aws import endpoints, executions, jobs, pipelines, processing, registry, resources, runtime, store
-from local_aws import training, validation
+from local_aws import (
+    endpoints,
+    executions,
+    jobs,
+    pipelines,
+    processing,
+    registry,
+    resources,
+    runtime,
+    store,
+    training,
+    validation,
+)
 from local_aws.errors import SageMakerError, not_emulated
 from local_aws.ministack_patches import account, region
 from local_aws.settings import Settings
@@ -42,7 +53,7 @@ _invocations = ThreadPoolExecutor(64, thread_name_prefix="sagemaker-runtime")
 
 
 async def handle(
-    method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, list[str]]
+    _method: str, path: str, headers: Mapping[str, str], body: bytes, _query: Mapping[str, list[str]]
 ) -> Answer:
     """Answer one request that is signed for SageMaker."""
     scope = Scope(account(), region())

@@ -1,7 +1,7 @@
 """ministack with our parts in it, served until SIGTERM. Imported by `host` once ministack's environment is set."""
 
 import asyncio
-import importlib
+import functools
 import json
 import logging
 import os
@@ -13,7 +13,7 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import lifecycle, ministack_patches, s3_buckets
+from local_aws import api, cloudformation, lifecycle, ministack_patches, s3_buckets
 from local_aws.persistence import Saver
 from local_aws.settings import HOST, WHO_PATH, Settings
 
@@ -24,12 +24,12 @@ def run(ours: Settings) -> int:
     """Serve until SIGTERM, and end this process with 0."""
     logging.getLogger("local_aws").setLevel(logging.INFO)
     ministack_patches.run_in_threads()
+    ministack_patches.encrypt_with_the_buckets_key()
     s3_buckets.install()
-    try:  # UNDER CONSTRUCTION
-        ministack_patches.route_sagemaker(importlib.import_module("local_aws.api").handle)
-        importlib.import_module("local_aws.cloudformation").install()
-    except ImportError as error:
-        print(error)
+    ministack_patches.route_sagemaker(api.handle)
+    cloudformation.install()
+    lifecycle.on_start.append(functools.partial(api.restore, ours))
+    lifecycle.on_stop.append(api.shutdown)
     asyncio.run(_serve(ours))
     return 0  # not reached: _serve ends the process
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import ministack.app as ministack
 from ministack.core import persistence, responses, router
+from ministack.services import s3
 from ministack.services.cloudformation import provisioners, stacks
 
 Headers = dict[str, str]
@@ -120,6 +121,26 @@ def wrap_bucket(
         return name, attributes
 
     handlers.update(create=create_bucket, update=update_bucket, delete=delete)
+
+
+# ---- S3 --------------------------------------------------------------------------------------------------------------
+
+
+def encrypt_with_the_buckets_key() -> None:
+    """Let a write that asks for aws:kms and names no key have the bucket's, or else the account's own for S3.
+
+    So does AWS; ministack refuses it, and with it every upload of the CDK command line to its bootstrap bucket.
+    """
+    resolve = s3._resolve_sse_write_headers
+    asked, key = "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"
+
+    def _resolve_sse_write_headers(headers: Headers, bucket: str) -> Any:
+        if headers.get(asked) == "aws:kms" and not headers.get(key):
+            own = s3._bucket_default_sse_headers(bucket).get(key)
+            headers = {**headers, key: own or f"arn:aws:kms:{region()}:{account()}:alias/aws/s3"}
+        return resolve(headers, bucket)
+
+    s3._resolve_sse_write_headers = _resolve_sse_write_headers
 
 
 # ---- state -----------------------------------------------------------------------------------------------------------

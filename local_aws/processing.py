@@ -26,8 +26,10 @@ KIND = "processing-job"
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 LOCAL_PATHS = "/opt/ml/processing"
 LONGEST_RUN_SECONDS = 86400
-IN_CONFIG = ("ProcessingJobArn", "ProcessingJobName", "AppSpecification", "Environment", "ProcessingInputs")
-IN_CONFIG += ("ProcessingOutputConfig", "ProcessingResources", "NetworkConfig", "RoleArn", "StoppingCondition")
+IN_CONFIG = (  # the members of processingjobconfig.json
+    *("ProcessingJobArn", "ProcessingJobName", "AppSpecification", "Environment", "ProcessingInputs"),
+    *("ProcessingOutputConfig", "ProcessingResources", "NetworkConfig", "RoleArn", "StoppingCondition"),
+)
 
 
 # ---- operations ------------------------------------------------------------------------------------------------------
@@ -47,7 +49,8 @@ def create(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
     with store.current().lock:
         if store.current().get(scope, KIND, name) is not None:
             raise in_use(
-                f"Job name must be unique within an AWS account and region, and a job with this name already exists ({arn})"
+                "Job name must be unique within an AWS account and region, and a job with this name already exists "
+                f"({arn})"
             )
         store.current().put(scope, KIND, name, record)
     jobs.start(scope, KIND, name, _live)

@@ -214,9 +214,9 @@ class _Training:
         for name, content in _configuration(self.request).items():
             (run.folder / "input" / "config" / name).write_text(json.dumps(content))
         if config := self.request.get("CheckpointConfig"):
-            folder = run.path(config.get("LocalPath", DEFAULT_CHECKPOINTS))
-            download_prefix(run.scope, config["S3Uri"].rstrip("/") + "/", folder)
-            self.checkpoints = FolderUpload(run.scope, folder, config["S3Uri"], self.kms_key)
+            kept = run.path(config.get("LocalPath", DEFAULT_CHECKPOINTS))
+            download_prefix(run.scope, config["S3Uri"].rstrip("/") + "/", kept)
+            self.checkpoints = FolderUpload(run.scope, kept, config["S3Uri"], self.kms_key)
             self.checkpoints.assume_uploaded()
 
     def run(self) -> Ending:

@@ -1,4 +1,4 @@
-"""Metrics of a training job: numbers that its metric definitions find in its output, sent to CloudWatch as they come."""
+"""Metrics of a training job: numbers that its metric definitions find in its output, sent to CloudWatch."""
 
 import re
 import time
@@ -30,7 +30,7 @@ class MetricReader:
             text = stream.read()
         complete = text if ended else text[: text.rfind(b"\n") + 1]
         self._offset += len(complete)
-        found = [
+        found: list[dict[str, Any]] = [
             {"MetricName": name, "Value": value, "Timestamp": time.time()}
             for line in complete.decode(errors="replace").splitlines()
             for name, value in metrics_of(line, self._expressions)

@@ -189,3 +189,17 @@ def test_a_services_tables_are_read_again_as_they_were_written(ministack, tmp_pa
     loaded = ministack_patches.persistence.load_state("sqs")
     assert ministack_patches.encode("sqs", loaded) == ministack_patches.encode("sqs", tables)
     assert "kept" in ministack_patches.encode("sqs", loaded)
+
+
+def test_s3_resolves_a_writes_encryption_where_we_complete_it(ministack, monkeypatch):
+    s3 = ministack_patches.s3
+    monkeypatch.setattr(s3, "_resolve_sse_write_headers", s3._resolve_sse_write_headers)
+    asked = {"x-amz-server-side-encryption": "aws:kms"}
+    _, refusal = s3._resolve_sse_write_headers(asked, "bucket")
+    assert refusal, "ministack has its own answer now: the hook can go"
+    ministack_patches.encrypt_with_the_buckets_key()
+    with ministack_patches.request_scope("222222222222", "eu-west-1"):
+        headers, refusal = s3._resolve_sse_write_headers(asked, "bucket")
+    assert refusal is None
+    key = headers["x-amz-server-side-encryption-aws-kms-key-id"]
+    assert key == "arn:aws:kms:eu-west-1:222222222222:alias/aws/s3"

@@ -116,3 +116,14 @@ def test_a_bucket_that_holds_anything_is_not_deleted(aws, deploy, left):
 def test_a_lifecycle_rule_of_a_template_becomes_one_of_the_api(given, made):
     (rule,) = s3_buckets.lifecycle({"Rules": [given]})["Rules"]
     assert rule.items() >= made.items()
+
+
+def test_a_write_that_asks_for_kms_and_names_no_key_gets_the_buckets_or_the_accounts(aws, deploy):
+    deploy(aws("cloudformation"), "s3-none", bucket("s3-none"))
+    rules = {"ServerSideEncryptionConfiguration": [KMS]}
+    deploy(aws("cloudformation"), "s3-own", bucket("s3-own", BucketEncryption=rules))
+    for name in ("s3-none", "s3-own"):
+        aws("s3").put_object(Bucket=name, Key="k", Body=b"x", ServerSideEncryption="aws:kms")
+    accounts, own = (aws("s3").head_object(Bucket=name, Key="k")["SSEKMSKeyId"] for name in ("s3-none", "s3-own"))
+    assert accounts == "arn:aws:kms:us-east-1:123456789012:alias/aws/s3"
+    assert own == "arn:aws:kms:us-east-1:1:key/k"

@@ -1,12 +1,13 @@
 """All templates of the app, made once for all tests of a run: starting jsii and Node costs more than the tests.
 
 The releases are those of tests/stacks/releases, so that each environment has an endpoint stack to look at.
-CloudFormation's own validation is off here for speed; test_synth.py keeps it on once.
+CloudFormation's own validation is off (tests/conftest.py) for speed; test_synth.py keeps it on once.
 """
 
+import atexit
 import functools
 import json
-import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,6 @@ ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"
 
 Template = dict[str, Any]
-
-os.environ["CDK_VALIDATION"] = "false"
-os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 
 
 def new_app(outdir: Path) -> Any:
@@ -34,6 +32,7 @@ def assembly() -> Path:
     from app import add_environments
 
     folder = Path(tempfile.mkdtemp(prefix="amplify-assembly-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     app = new_app(folder)
     add_environments(app)
     app.synth()
