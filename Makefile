@@ -45,6 +45,9 @@ proof: setup    ## every long proof in full
 snapshots: setup   ## write the template snapshots anew, to be read in the pull request
 	CDK_VALIDATION=false $(RUN) -m tests.stacks.update_snapshots
 
+bench: setup     ## measure: tables for people, and last of each part one JSON line for machines
+	@for part in bench/*.py; do PYTHONPATH=model_code $(RUN) $$part || exit 1; done
+
 parity: setup   ## the model's numbers against the published weights, where the Hub can be reached
 	PYTHONPATH=model_code:. $(RUN) tests/model/parity.py
 
