@@ -50,7 +50,7 @@ PROTEOMES = (
     Proteome(
         species="Pseudomonas aeruginosa PAO1",
         member="Paeruginosa_PAO1",
-        sha256="22db6c7ec3282592282279722359c4e72afd46ab89b97d6b5341106d08ce1159518",
+        sha256="22db6c7ec3282592279722359c4e72afd46ab89b97d6b5341106d08ce1159518",
         records=5572,
     ),
     Proteome(
