@@ -42,6 +42,7 @@ OPERATIONS: dict[str, Operation] = {
     **processing.OPERATIONS,
     **endpoints.OPERATIONS,
     **pipelines.OPERATIONS,
+    **executions.OPERATIONS,
 }
 INVOCATION = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)")
 JSON_TYPE = "application/x-amz-json-1.1"
@@ -79,11 +80,13 @@ def restore(settings: Settings) -> None:
     training.end_interrupted()
     processing.end_interrupted()
     executions.end_interrupted()
+    executions.use(call)
     endpoints.restore()
 
 
 def shutdown() -> None:
     """End every job and endpoint, within five seconds."""
+    executions.shut_down()
     endpoints.shut_down()
     jobs.shut_down(SHUTDOWN_SECONDS)
 

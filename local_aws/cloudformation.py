@@ -221,7 +221,7 @@ def _request(operation: str, properties: Mapping[str, Any]) -> dict[str, Any]:
             f"Encountered unsupported property {', '.join(sorted(unknown))} for {operation}; "
             f"known are {', '.join(shape.members)}"
         )
-    converted: dict[str, Any] = _convert(shape, known)
+    converted: dict[str, Any] = validation.convert(shape, known)
     return converted
 
 
@@ -237,36 +237,6 @@ def _definition(definition: Any) -> dict[str, Any]:
         version = {"VersionId": location.pop("Version")} if "Version" in location else {}
         return {"PipelineDefinitionS3Location": {**location, **key, **version}}
     return {"PipelineDefinition": json.dumps(definition)}
-
-
-def _convert(shape: Any, value: Any) -> Any:
-    """`value` with the types of `shape`: CloudFormation may give numbers and truth values as text, and text as
-    numbers. What cannot be converted is left for the operation's own check to name."""
-    match shape.type_name:
-        case "structure" if isinstance(value, Mapping):
-            known = shape.members
-            return {key: _convert(known[key], item) if key in known else item for key, item in value.items()}
-        case "list" if isinstance(value, list):
-            return [_convert(shape.member, item) for item in value]
-        case "map" if isinstance(value, Mapping):
-            return {key: _convert(shape.value, item) for key, item in value.items()}
-        case "integer" | "long" if isinstance(value, str) and value.lstrip("-").isdigit():
-            return int(value)
-        case "float" | "double" if isinstance(value, str):
-            return _as_number(value)
-        case "boolean" if str(value).lower() in ("true", "false"):
-            return str(value).lower() == "true"
-        case "string" if isinstance(value, (bool, int, float)):
-            return json.dumps(value)
-        case _:
-            return value
-
-
-def _as_number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _name(physical_id: str) -> str:

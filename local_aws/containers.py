@@ -26,6 +26,7 @@ logger = logging.getLogger("local_aws")
 
 REPOSITORY = Path(__file__).parent.parent  # where `python -m local_aws` finds this package
 LOG_NAME = "container.log"
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 class Container:
@@ -135,9 +136,13 @@ def base_environment() -> dict[str, str]:
     return scrubbed(os.environ) | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def aws_environment(account: str, region: str) -> dict[str, str]:
-    """The AWS_* variables of a container: this server, as `account`, and nothing of the user's."""
-    return environment_of_clients(current().endpoint_url, account, region)
+def aws_environment(account: str, region: str, *, credentials: bool = True) -> dict[str, str]:
+    """The AWS_* variables of a container: this server, as `account`, and nothing of the user's.
+
+    A container without a network gets no `credentials`: it cannot reach AWS, and so it cannot here.
+    """
+    variables = environment_of_clients(current().endpoint_url, account, region)
+    return variables if credentials else {name: value for name, value in variables.items() if name not in CREDENTIALS}
 
 
 def reap(settings: Settings, patience: float = 3.0) -> int:

@@ -196,10 +196,8 @@ def fetch_input(run: Run, uri: str, folder: Path) -> None:
 
 
 def environment(run: Run, own: Mapping[str, str], *, isolated: bool) -> dict[str, str]:
-    """What a job's container sees. One without a network gets no credentials: nothing else may reach AWS with them."""
-    aws = aws_environment(run.scope.account, run.scope.region)
-    if isolated:
-        aws = {key: value for key, value in aws.items() if key not in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    """What a job's container sees."""
+    aws = aws_environment(run.scope.account, run.scope.region, credentials=not isolated)
     return aws | {"SAGEMAKER_BASE_DIR": str(run.folder)} | dict(own)
 
 

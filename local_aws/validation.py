@@ -4,6 +4,7 @@ boto3 checks types and required members before it sends; it leaves lengths' uppe
 service. Here all of them are checked, with the words of AWS's answer. Answers carry what the model lists, nothing else.
 """
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
@@ -114,6 +115,36 @@ def pick(shape: Shape, value: Any) -> Any:
     if shape.type_name == "map" and isinstance(value, Mapping):
         return {key: pick(shape.value, item) for key, item in value.items()}
     return value
+
+
+def convert(shape: Shape, value: Any) -> Any:
+    """`value` with the types of `shape`: templates and pipelines may give numbers and truth values as text, and text
+    as numbers. What cannot be converted is left as it is, for `check` to name."""
+    match shape.type_name:
+        case "structure" if isinstance(value, Mapping):
+            known = shape.members
+            return {key: convert(known[key], item) if key in known else item for key, item in value.items()}
+        case "list" if isinstance(value, list):
+            return [convert(shape.member, item) for item in value]
+        case "map" if isinstance(value, Mapping):
+            return {key: convert(shape.value, item) for key, item in value.items()}
+        case "integer" | "long" if isinstance(value, str) and value.lstrip("-").isdigit():
+            return int(value)
+        case "float" | "double" if isinstance(value, str):
+            return _as_number(value)
+        case "boolean" if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        case "string" if isinstance(value, (bool, int, float)):
+            return json.dumps(value)
+        case _:
+            return value
+
+
+def _as_number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 @cache
