@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,9 +70,24 @@ def main(box: Container, arguments: Sequence[str]) -> None:
     # First the weights: they are what a typing error is likeliest in, and quick to check.
     resolve_init(given.init, recipe, box.processing_output("init"))
     manifest = prepare(box.processing_input("proteins"), box.processing_output("dataset"), recipe)
-    proteins, residues = manifest["proteins"], manifest["residues"]
+    for line in summary(manifest):
+        print(f"[prepare] {line}", flush=True)
+
+
+def summary(manifest: dict[str, Any]) -> Iterator[str]:
+    """What became of the records, for people: nothing is left out or changed without a word."""
     for split in SPLITS:
-        print(f"[prepare] {split}: {proteins[split]:,} proteins, {residues[split]:,} residues", flush=True)
+        yield f"{split}: {manifest['proteins'][split]:,} proteins, {manifest['residues'][split]:,} residues"
+    if duplicates := manifest["duplicates"]:
+        yield f"{duplicates:,} exact duplicates left out"
+    for reason, count in manifest["rejected"].items():
+        examples = [one["message"] for one in manifest["rejected_examples"] if one["reason"] == reason]
+        yield f"{count:,} records refused ({reason})" + (f", such as {examples[0]}" if examples else "")
+    if unknown := manifest["unknown"]:
+        letters = ", ".join(f"{count:,} × {letter}" for letter, count in unknown.items())
+        yield f"letters outside the alphabet, read as <unk>: {letters}"
+    lengths = manifest["lengths"]
+    yield f"lengths from {lengths['min']:g} to {lengths['max']:,g} residues, half of them above {lengths['median']:g}"
 
 
 # ---- proteins --------------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ def write(outcome: Outcome, folder: Path) -> Path:
     plots.training_curve(
         outcome.metrics,
         held_out_loss=outcome.evaluation["loss"],
+        held_out_pretraining_loss=outcome.evaluation["pretraining_loss"],
         baselines={BASELINE_NAMES.get(name, name): loss for name, loss in outcome.evaluation["baselines"].items()},
         path=folder / "training-curve.png",
     )
@@ -121,6 +122,8 @@ def _explanation(outcome: Outcome) -> str:
         f"<p>The species for training: {_text(', '.join(outcome.species))}. "
         f"<i>{_text(outcome.held_out)}</i> is of another phylum, so this measures what carries over, not memory of "
         "close relatives. A model that does not beat the letter frequencies is not registered.</p>"
+        "<p>Every residue that the model is asked for is hidden here. Pretraining leaves a fifth of them to be seen, "
+        f"and so its loss is lower: {outcome.evaluation['pretraining_loss']:.3f} on the same proteins.</p>"
         f"<p>Asked of the endpoint: embeddings of {outcome.embeddings_shape[0]} held-out proteins "
         f"({outcome.embeddings_shape[1]} numbers each), and their perplexity: {_text(shuffling(outcome))} "
         "(A model of this size learns little; the recipe is made to fit two minutes.)</p>"

@@ -27,6 +27,7 @@ def outcome(**changes: object) -> report.Outcome:
         "held_out": "Bacillus subtilis",
         "evaluation": {
             "loss": 2.71,
+            "pretraining_loss": 2.53,
             "proteins": 4177,
             "baselines": {"uniform_20": math.log(20), "letter_frequencies": 2.9},
         },
