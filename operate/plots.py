@@ -5,6 +5,7 @@ Colours are Okabe and Ito's; what matters differs in shape or place too.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -43,7 +44,13 @@ def training_curve(
         (held_out_loss, GREEN, "held-out species"),
         (held_out_pretraining_loss, "white", "held-out species, measured as training is"),
     ):
-        star = {"marker": "*", "markersize": 14, "markerfacecolor": face, "linestyle": "none", "color": GREEN}
+        star: dict[str, Any] = {
+            "marker": "*",
+            "markersize": 14,
+            "markerfacecolor": face,
+            "linestyle": "none",
+            "color": GREEN,
+        }
         axes.plot([last], [loss], label=label, **star)
     for (name, value), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
         axes.axhline(value, color=GREY, linestyle=style, linewidth=1)

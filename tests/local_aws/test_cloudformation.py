@@ -1,18 +1,12 @@
 """SageMaker's resources in stacks: made, changed in place or replaced, rolled back, deleted, as AWS does it."""
 
-import hashlib
-import io
 import json
-import tarfile
 import uuid
-import zipfile
 
 import pytest
 from botocore.exceptions import ClientError
 
-ASSETS = "cdk-hnb659fds-assets-123456789012-us-east-1"
-REPOSITORY = "cloudformation-test"
-ROLE = "arn:aws:iam::123456789012:role/any"
+from tests.local_aws.small_images import ROLE, push_image, put_archive
 
 # Serves the text of its model; refuses to start with the model "broken".
 SERVE = """
@@ -35,32 +29,13 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_
 @pytest.fixture(scope="module")
 def image(aws):
     """The URI of an image that serves."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as bundle:
-        bundle.writestr("launch.py", SERVE)
-    sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
-    if ASSETS not in {bucket["Name"] for bucket in aws("s3").list_buckets()["Buckets"]}:
-        aws("s3").create_bucket(Bucket=ASSETS)
-    aws("s3").put_object(Bucket=ASSETS, Key=f"{sha256}.zip", Body=buffer.getvalue())
-    aws("ecr").create_repository(repositoryName=REPOSITORY)
-    return f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}:cpu-{sha256}"
+    return push_image(aws, "cloudformation-test", SERVE)
 
 
 @pytest.fixture(scope="module")
 def model(aws):
     """model(text) uploads an artefact that answers with `text`, and returns its URI."""
-    aws("s3").create_bucket(Bucket="cloudformation-models")
-
-    def upload(text: str) -> str:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            member = tarfile.TarInfo("text")
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text.encode()))
-        aws("s3").put_object(Bucket="cloudformation-models", Key=f"{text}.tar.gz", Body=buffer.getvalue())
-        return f"s3://cloudformation-models/{text}.tar.gz"
-
-    return upload
+    return lambda text: put_archive(aws, "cloudformation-models", f"{text}.tar.gz", text=text)
 
 
 @pytest.fixture
