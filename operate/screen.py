@@ -42,7 +42,7 @@ class Step:
     def show(self, text: str, share: float | None = None) -> None:
         """What is going on right now; the next call replaces it."""
         due = time.monotonic() - self._told > SECONDS_BETWEEN_PLAIN_LINES
-        if not self.console.is_terminal and text != self.news and due:
+        if text and not self.console.is_terminal and text != self.news and due:
             self._told = time.monotonic()
             self.say(text)
         self.news, self.share = text, share

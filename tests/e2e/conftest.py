@@ -1,0 +1,150 @@
+"""One deployed project for all end-to-end tests: a copy of the tree, its own state, everything by the command line.
+
+The person at this keyboard has AWS settings of every kind, and all of them lead to one trap: a listener that remembers
+who connected. Nothing may.
+"""
+
+import os
+import random
+import shutil
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from local_aws import server
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 240
+LEARNING = ["--recipe", "tiny", "--set", "steps=200", "--set", "decay_steps=200"]  # enough to beat the letters
+
+
+@dataclass
+class Trap:
+    """Where every AWS setting of the person leads."""
+
+    port: int
+    seen: list[bytes] = field(default_factory=list)
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Variables that would lead an AWS client astray, in each way that one can be led."""
+        url = f"http://127.0.0.1:{self.port}"
+        config = folder / "aws-config"
+        config.write_text(
+            f"[default]\nendpoint_url = {url}\n[profile mine]\nendpoint_url = {url}\nregion = eu-west-3\n"
+        )
+        return {
+            "AWS_PROFILE": "mine",
+            "AWS_CONFIG_FILE": str(config),
+            "AWS_SHARED_CREDENTIALS_FILE": str(config),
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "AWS_SESSION_TOKEN": "token",
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ENDPOINT_URL_SAGEMAKER": url,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": url,
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": url,
+            "CDK_DEFAULT_ACCOUNT": "999999999999",
+            "HTTP_PROXY": url,
+            "HTTPS_PROXY": url,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A clone of the project, as a person has it."""
+
+    root: Path
+    state: Path
+    environ: dict[str, str]
+    trap: Trap
+
+    def amplify(self, *arguments: str, fails: bool = False) -> str:
+        """Run the command; returns what it printed. It must succeed, or with `fails` end with code 1 and a message."""
+        done = subprocess.run(
+            [sys.executable, "-m", "operate.cli", *arguments],
+            cwd=self.root,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == (1 if fails else 0), printed
+        assert "Traceback" not in printed, printed
+        return printed
+
+    def aws(self, service: str) -> Any:
+        """A boto3 client of its local AWS."""
+        running = server.status(self.state)
+        assert running is not None
+        session = boto3.Session(
+            aws_access_key_id=running.account, aws_secret_access_key="x", region_name=running.region
+        )
+        config = Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=90)
+        return session.client(service, endpoint_url=running.endpoint_url, config=config)
+
+    def output(self, stack: str, key: str) -> str:
+        """An output of one of the stacks."""
+        [described] = self.aws("cloudformation").describe_stacks(StackName=f"amplify-local-{stack}")["Stacks"]
+        return next(one["OutputValue"] for one in described["Outputs"] if one["OutputKey"] == key)
+
+
+def proteins(count: int, seed: int) -> str:
+    """FASTA of proteins that can be learnt in seconds: each is made of one half of the alphabet or of the other."""
+    generator = random.Random(seed)
+    records = []
+    for number in range(count):
+        letters = generator.choice(("LAGVSERTID", "PKQNFYMHWC"))
+        sequence = "".join(generator.choices(letters, k=generator.randint(60, 120)))
+        records.append(f">p{number} made up\n{sequence}\n")
+    return "".join(records)
+
+
+@pytest.fixture(scope="session")
+def trap() -> Iterator[Trap]:
+    class Remember(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            remembered.seen.append(self.request.recv(1000))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Remember) as listener:
+        remembered = Trap(listener.server_address[1])
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield remembered
+        listener.shutdown()
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Project]:
+    """Deployed, trained, approved and served, by the commands that the README names."""
+    folder = tmp_path_factory.mktemp("e2e")
+    root = folder / "clone"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in tracked.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    (root / "node_modules").symlink_to(ROOT / "node_modules")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    made = Project(root=root, state=root / ".local", environ=kept | trap.settings(folder), trap=trap)
+    try:
+        made.amplify("up")
+        made.amplify("deploy")
+        for name, count, seed, flags in (("known.fasta", 400, 1, ()), ("new.fasta", 60, 2, ("--held-out",))):
+            (root / name).write_text(proteins(count, seed))
+            made.amplify("data", "add", name, *flags)
+        made.amplify("train", *LEARNING, "--watch")
+        made.amplify("approve", "--yes")
+        made.amplify("deploy")
+        yield made
+    finally:
+        server.stop(made.state)
