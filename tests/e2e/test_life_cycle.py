@@ -154,7 +154,7 @@ def test_a_full_queue_says_how_long_to_wait_and_patience_gets_its_answer(project
         sagemaker.delete_endpoint(EndpointName="small")
 
 
-# ---- runs that do not end well ----------------------------------------------------------------------------------------
+# ---- runs that do not end well ---------------------------------------------------------------------------------------
 
 
 def test_an_unknown_key_of_the_recipe_is_named_with_its_nearest_neighbour(project: Project) -> None:
