@@ -49,12 +49,12 @@ class Trap:
             "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             "AWS_SESSION_TOKEN": "token",
             "AWS_ENDPOINT_URL": url,
+            "AWS_ENDPOINT_URL_S3": url,
             "AWS_ENDPOINT_URL_SAGEMAKER": url,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": url,
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": url,
             "CDK_DEFAULT_ACCOUNT": "999999999999",
-            "HTTP_PROXY": url,
-            "HTTPS_PROXY": url,
+            **{name: url for proxy in ("http_proxy", "https_proxy", "all_proxy") for name in (proxy, proxy.upper())},
         }
 
 
