@@ -32,7 +32,7 @@ class Process:
         return cls(pid, started)
 
     def runs(self) -> bool:
-        """Whether it is still alive. A zombie is not."""
+        """Whether it is still alive. A zombie is not, once its last thread let go of its files and ports."""
         return start_time(self.pid) == self.started
 
     def signal(self, number: int) -> bool:
@@ -53,10 +53,17 @@ def start_time(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    if state in "ZX":
+    if state == "X" or (state == "Z" and not _has_threads(pid)):
         return None
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}:{fields[18]}"  # field 22 of proc(5), in ticks since that boot
+
+
+def _has_threads(pid: int) -> bool:
+    """Whether threads outlive the first one of a killed process, for the moment that it takes to end them."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    return False
 
 
 def _start_time_of_ps(pid: int) -> str | None:

@@ -42,6 +42,9 @@ class Upload:
         if encoding != "identity":  # unpacked, six megabytes may be six gigabytes
             message = f"Content-Encoding {encoding[:40]!r}; send the body as it is"
             raise RequestError(415, "unsupported_media_type", message, where="Content-Encoding")
+        length = self._request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            raise _too_large()
         chunks = []
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -75,7 +78,7 @@ class Upload:
 
     def _hold(self, size: int) -> None:
         if self._own_bytes + size > MAX_BODY_BYTES:
-            raise RequestError(413, "body_too_large", f"over {MAX_BODY_BYTES} bytes: split the request", where="body")
+            raise _too_large()
         if self._held.bytes + size > MAX_HELD_BYTES:
             raise RequestError(429, "queue_full", "too many large requests are in flight", retry_after_s=1)
         self._own_bytes += size
@@ -88,3 +91,7 @@ class Upload:
                 raise ClientDisconnect
             self.complete = not message.get("more_body", False)
             yield message.get("body", b"")
+
+
+def _too_large() -> RequestError:
+    return RequestError(413, "body_too_large", f"over {MAX_BODY_BYTES} bytes: split the request", where="body")

@@ -1,7 +1,6 @@
 """One real local AWS for all tests of this folder that can share one; each file names its own buckets and jobs."""
 
 import json
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -18,18 +17,13 @@ from local_aws.processes import Process, wait_until
 
 @pytest.fixture(scope="session")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.LocalAws]:
-    """A started local AWS in a temporary folder. Whatever AWS the person at the keyboard uses is out of reach."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
-            patch.delenv(name)
-        folder = tmp_path_factory.mktemp("local-aws")
-        running = server.start(folder)
-        for name, value in server.client_environment(folder).items():
-            patch.setenv(name, value)
-        try:
-            yield running
-        finally:
-            server.stop(folder)
+    """A started local AWS in a temporary folder."""
+    folder = tmp_path_factory.mktemp("local-aws")
+    running = server.start(folder)
+    try:
+        yield running
+    finally:
+        server.stop(folder)
 
 
 @pytest.fixture(scope="session")

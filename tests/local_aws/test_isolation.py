@@ -49,7 +49,7 @@ def start_a_container():
     global container
     ours = settings.current()
     container = containers.Container.start(
-        [sys.executable, "-c", given["CODE"]], folder=ours.jobs / "job",
+        [sys.executable, "-c", given["CODE"]], folder=ours.folder / "of-the-test",
         environment={**containers.aws_environment(ours.account, ours.region), "CONNECTIONS": given["CONNECTIONS"]},
         log_group="g", log_stream="s", account=ours.account, region=ours.region)
 given = dict(os.environ)
@@ -170,7 +170,7 @@ def test_the_server_and_its_containers_reach_local_aws_only(
             stderr=log,
         )
     try:
-        job_log = own_folder / "jobs" / "job" / "container.log"
+        job_log = own_folder / "of-the-test" / "container.log"
         assert wait_until(lambda: job_log.exists() and job_log.read_text() != "", 60), (tmp_path / "log").read_text()
         assert job_log.read_text() == "123456789012\n"
         running = server.start(own_folder)
