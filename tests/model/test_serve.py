@@ -203,6 +203,7 @@ def test_a_request_that_outlasts_the_drain_is_told_so_before_sigkill_would_come(
         wait_for(lambda: server.metric("queue_tokens") > 0)
         start = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
+        server.event("draining")
         assert server.ask({"sequence": "MKT"}).json()["code"] == "draining"
         assert server.client.get("/ping").status_code == 503
         response = answer.result()
