@@ -265,19 +265,25 @@ class _HashingReader(io.RawIOBase):
 def resolve_init(init: str, recipe: Recipe, folder: Path) -> None:
     """Put what training begins with into a folder: a marker, and for weights that exist a model in our layout.
 
-    Raises CheckpointError where the weights cannot be used, SettingsError where their shape is not the recipe's.
+    The weights keep their own norms, biases, activation and `max_length`; their shape must be the recipe's. Raises
+    CheckpointError where the weights cannot be used, SettingsError where they do not fit the recipe.
     """
-    (folder / "init.json").write_text(json.dumps({"init": init}) + "\n")
-    if init == "scratch":
-        return
-    from amplify_lm import checkpoint  # torch takes seconds to import, and a start from scratch needs none of it
+    marker = {"init": init}
+    if init != "scratch":
+        from amplify_lm import checkpoint  # torch takes seconds to import, and a start from scratch needs none of it
 
-    model = checkpoint.load_model(init)
-    shapes = ((name, getattr(model.config, name), getattr(recipe, name)) for name in SHAPE)
-    if wrong := [f"{name} {found} (recipe: {wanted})" for name, found, wanted in shapes if found != wanted]:
-        raise SettingsError(f"init {init} has another shape than recipe {recipe.name!r}: {', '.join(wrong)}")
-    checkpoint.save_model(model, folder)
-    print(f"[prepare] starting weights: {init}, {model.num_parameters:,} parameters", flush=True)
+        found = checkpoint.read_source(init)
+        shapes = ((name, getattr(found.config, name), getattr(recipe, name)) for name in SHAPE)
+        wrong = [f"{name} {found} (recipe: {wanted})" for name, found, wanted in shapes if found != wanted]
+        if found.config.max_length < recipe.window:
+            wrong.append(f"max_length {found.config.max_length} (the recipe's window: {recipe.window})")
+        if wrong:
+            raise SettingsError(f"init {init} has another shape than recipe {recipe.name!r}: {', '.join(wrong)}")
+        model = checkpoint.build_model(found)
+        checkpoint.save_model(model, folder)
+        marker["resolved"] = found.source  # a branch of the Hub by the commit that it named
+        print(f"[prepare] starting weights: {found.source}, {model.num_parameters:,} parameters", flush=True)
+    (folder / "init.json").write_text(json.dumps(marker) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """FASTA files to a dataset: what gets in, what is refused and counted, and that nothing depends on chance."""
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -180,6 +181,23 @@ def test_starting_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     checkpoint.save_model(Amplify(read_recipe("tiny", {"hidden_size": 8}).model_config()), tmp_path / "given")
     with pytest.raises(SettingsError, match=r"another shape than recipe 'tiny': hidden_size 8 \(recipe: 16\)"):
         prepare.resolve_init(str(tmp_path / "given"), RECIPE, tmp_path)
+
+
+def test_starting_weights_that_take_less_than_a_window_are_refused(tmp_path: Path) -> None:
+    config = dataclasses.replace(RECIPE.model_config(), max_length=RECIPE.window // 2)
+    checkpoint.save_model(Amplify(config), tmp_path / "given")
+    with pytest.raises(SettingsError, match=r"max_length 32 \(the recipe's window: 64\)"):
+        prepare.resolve_init(str(tmp_path / "given"), RECIPE, tmp_path)
+
+
+def test_starting_weights_keep_their_own_norms_and_say_where_they_came_from(tmp_path: Path) -> None:
+    config = dataclasses.replace(RECIPE.model_config(), rms_norm=False, max_length=100)
+    checkpoint.save_model(Amplify(config), tmp_path / "given")
+    (tmp_path / "init").mkdir()
+    prepare.resolve_init(str(tmp_path / "given"), RECIPE, tmp_path / "init")
+    assert checkpoint.load_model(tmp_path / "init").config == config
+    marker = json.loads((tmp_path / "init" / "init.json").read_text())
+    assert marker == {"init": str(tmp_path / "given"), "resolved": str(tmp_path / "given")}
 
 
 def test_starting_weights_that_are_not_there_are_refused(tmp_path: Path) -> None:

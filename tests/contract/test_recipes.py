@@ -1,0 +1,14 @@
+"""Recipes are named in environments.py and lie in model_code/recipes: every name there has a file here."""
+
+import pytest
+from amplify_lm.settings import read_recipe
+
+from environments import ENVIRONMENTS
+
+TRAINING = {name: each.training for name, each in ENVIRONMENTS.items() if each.training is not None}
+
+
+@pytest.mark.parametrize("environment", TRAINING)
+def test_an_environments_recipe_can_be_read(environment: str) -> None:
+    recipe = TRAINING[environment].recipe
+    assert read_recipe(recipe, {}).name == recipe
