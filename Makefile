@@ -1,10 +1,12 @@
 # The whole interface; CI calls the same targets. `make` alone lists them.
 #
 #   PYTHON=python3.12          which interpreter makes the virtual environment (3.11 or newer)
+#   QUICK=1                    make demo in a minute, with a model too small to be of use
 #   TORCH_INDEX_URL=<url>      where torch comes from; on Linux the default index brings gigabytes of CUDA (README, "Installation")
 
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
+QUICK ?=
 RUN := .venv/bin/python
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -18,7 +20,7 @@ help:           ## list the targets
 setup: .venv/.ready node_modules/.ready   ## virtual environment and the pinned Python and npm packages
 
 demo: setup     ## real proteins to a served model on local AWS, in about five minutes
-	@.venv/bin/amplify demo
+	@.venv/bin/amplify demo $(if $(QUICK),--quick)
 
 down:           ## stop local AWS and everything it started
 	@if [ -x .venv/bin/amplify ]; then .venv/bin/amplify down; else echo "Nothing was set up here, so nothing runs."; fi
