@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 import uuid
 
 import pytest
@@ -15,6 +16,7 @@ from local_aws.processes import descendants, wait_until
 from tests.local_aws.small_images import ROLE, push_image, put_archive
 
 BUCKET = "endpoint-tests"
+A_MOMENT = 2.5  # after which a change to S3 or ECR is on the disk; SageMaker's records are there at once
 
 # Serves what its model's file "text" says: an answer, or a way to fail.
 SERVE = """
@@ -332,6 +334,7 @@ def test_the_next_server_brings_back_what_was_in_service_and_none_is_left_by_the
     settled(own, "kept")
     pid = int(ask(own, "kept", b"pid"))
     assert descendants(running.pid)
+    time.sleep(A_MOMENT)
     if how == "killed":
         kill_9(running)
     else:
