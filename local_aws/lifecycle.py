@@ -1,7 +1,7 @@
 """Moments of the server's life at which a part of it has something to do.
 
 Parts register a function when they are installed; `host` calls them. A function that fails is logged and does not keep
-the others from being called: a part that cannot save must not cost the state of the rest.
+the others from being called: a part that cannot end must not keep the rest from it.
 """
 
 import logging
@@ -11,11 +11,10 @@ logger = logging.getLogger("local_aws")
 
 Callback = Callable[[], None]
 
-on_start: list[
-    Callback
-] = []  # the port answers, clients still wait: read what was kept. Long work in a thread of its own.
-on_save: list[Callback] = []  # every second or two, and last before the end: write what changed. Quick; in a thread.
-on_stop: list[Callback] = []  # the server is asked to end and still answers: end what was started. Within 5 seconds.
+# The port answers, clients still wait: read what was kept. Long work in a thread of its own.
+on_start: list[Callback] = []
+# The server is asked to end and still answers: end what was started. Within 5 seconds.
+on_stop: list[Callback] = []
 
 
 def call(callbacks: list[Callback]) -> None:

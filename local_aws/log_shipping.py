@@ -36,7 +36,7 @@ class LogShipper(threading.Thread):
     def run(self) -> None:
         try:
             self._follow(client("logs", self._account, self._region))
-        except (BotoCoreError, ClientError) as error:  # the server is ending; the file has every line
+        except (BotoCoreError, ClientError, OSError) as error:  # the server is ending, or the job's folder is gone
             logger.warning("the log of %s stopped being copied to CloudWatch: %s", self._file, error)
 
     def _follow(self, logs: Any) -> None:

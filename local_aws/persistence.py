@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from local_aws import lifecycle
 from local_aws.files import write_whole
 from local_aws.ministack_patches import encode, state_of_services
 
@@ -67,7 +66,6 @@ class Saver(threading.Thread):
                     self._write(service, encode(service, table))
                 except Exception:  # the others are saved all the same
                     logger.exception("the state of %s cannot be saved; trying again", service)
-            lifecycle.call(lifecycle.on_save)
 
     def _write(self, service: str, text: str) -> None:
         digest = hashlib.blake2b(text.encode()).digest()

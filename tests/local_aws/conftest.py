@@ -74,6 +74,17 @@ def kill_9() -> Callable[[server.LocalAws], None]:
     return kill
 
 
+@pytest.fixture
+def on_disk(own_folder: Path) -> Callable[[str, str], bool]:
+    """on_disk("ecr", word): `own_folder`'s server has saved a table of ECR that has the word in it; waits for that."""
+
+    def saved(service: str, word: str) -> bool:
+        file = own_folder / "state" / f"{service}.json"
+        return wait_until(lambda: file.exists() and word in file.read_text(), 20)
+
+    return saved
+
+
 @pytest.fixture(scope="session")
 def deploy() -> Callable[..., dict[str, Any]]:
     """deploy(cloudformation client, stack name, resources): creates or updates the stack; returns its description."""

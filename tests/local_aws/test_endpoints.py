@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import threading
-import time
 import uuid
 
 import pytest
@@ -16,7 +15,6 @@ from local_aws.processes import descendants, wait_until
 from tests.local_aws.small_images import ROLE, push_image, put_archive
 
 BUCKET = "endpoint-tests"
-A_MOMENT = 2.5  # after which a change to S3 or ECR is on the disk; SageMaker's records are there at once
 
 # Serves what its model's file "text" says: an answer, or a way to fail.
 SERVE = """
@@ -325,7 +323,7 @@ def test_an_endpoint_may_be_deleted_while_it_is_being_created(aws, image):
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_the_next_server_brings_back_what_was_in_service_and_none_is_left_by_the_last(
-    own_folder, clients_of, kill_9, how
+    own_folder, clients_of, kill_9, on_disk, how
 ):
     running = server.start(own_folder)
     own = clients_of(running)
@@ -334,7 +332,7 @@ def test_the_next_server_brings_back_what_was_in_service_and_none_is_left_by_the
     settled(own, "kept")
     pid = int(ask(own, "kept", b"pid"))
     assert descendants(running.pid)
-    time.sleep(A_MOMENT)
+    assert on_disk("ecr", image.partition(":")[2])
     if how == "killed":
         kill_9(running)
     else:

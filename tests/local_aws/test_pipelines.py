@@ -327,7 +327,7 @@ def test_the_same_request_twice_starts_one_execution(aws):
     assert len(listed) == 1
 
 
-def test_a_killed_server_tells_which_step_it_took_with_it_and_a_retry_goes_on(own_folder, clients_of, kill_9):
+def test_a_killed_server_tells_which_step_it_took_with_it_and_a_retry_goes_on(own_folder, clients_of, kill_9, on_disk):
     own = clients_of(server.start(own_folder))
     make_bucket(own, BUCKET)
     own("s3").put_object(Bucket=BUCKET, Key="in/text.txt", Body=b"hello")
@@ -335,6 +335,7 @@ def test_a_killed_server_tells_which_step_it_took_with_it_and_a_retry_goes_on(ow
     execution = run(own, evaluated(image, "1"), processing("Long", image, "wait", "3", DependsOn=["Evaluate"]))
     assert wait_until(lambda: running(own, execution, "Long"), 60)
     before = steps_of(own, execution)["Evaluate"]
+    assert on_disk("ecr", image.partition(":")[2])
     kill_9(server.status(own_folder))
     own = clients_of(server.start(own_folder))
     described = ended(own, execution)
