@@ -24,7 +24,6 @@ MOST_TAGS = 50
 
 def create_model(scope: Scope, request: Request) -> dict[str, Any]:
     name = request["ModelName"]
-    _refuse_taken(scope, "model", "model", name)
     containers = _containers(request)
     if len(containers) > 1:
         raise not_emulated("An inference pipeline of several containers")
@@ -34,7 +33,7 @@ def create_model(scope: Scope, request: Request) -> dict[str, Any]:
     record.setdefault("EnableNetworkIsolation", False)
     if "PrimaryContainer" in record:
         record["PrimaryContainer"] = {"Mode": "SingleModel", **record["PrimaryContainer"]}
-    return dict(store.current().put(scope, "model", name, record))
+    return _put_new(scope, "model", "model", name, record)
 
 
 def container_of(scope: Scope, model: Record) -> dict[str, Any]:
@@ -107,7 +106,6 @@ def _check_container(scope: Scope, container: dict[str, Any]) -> None:
 
 def create_endpoint_config(scope: Scope, request: Request) -> dict[str, Any]:
     name = request["EndpointConfigName"]
-    _refuse_taken(scope, "endpoint-config", "endpoint configuration", name)
     for member in ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants"):
         if member in request:
             raise not_emulated(member)
@@ -116,7 +114,7 @@ def create_endpoint_config(scope: Scope, request: Request) -> dict[str, Any]:
     _check_variants(scope, request["ProductionVariants"])
     arn = scope.arn(f"endpoint-config/{name}")
     record = {**request, "EndpointConfigArn": arn, "CreationTime": time.time()}
-    return dict(store.current().put(scope, "endpoint-config", name, record))
+    return _put_new(scope, "endpoint-config", "endpoint configuration", name, record)
 
 
 def _check_variants(scope: Scope, variants: list[dict[str, Any]]) -> None:
@@ -148,9 +146,12 @@ def list_endpoint_configs(scope: Scope, request: Request) -> dict[str, Any]:
     return page(records, request, result="EndpointConfigs", name="EndpointConfigName")
 
 
-def _refuse_taken(scope: Scope, kind: str, words: str, name: str) -> None:
-    if store.current().get(scope, kind, name) is not None:
-        raise invalid(f'Cannot create already existing {words} "{scope.arn(f"{kind}/{name}")}".')
+def _put_new(scope: Scope, kind: str, words: str, name: str, record: Record) -> dict[str, Any]:
+    """Keep a record under a name that nobody has. Raises SageMakerError."""
+    with store.current().lock:
+        if store.current().get(scope, kind, name) is not None:
+            raise invalid(f'Cannot create already existing {words} "{scope.arn(f"{kind}/{name}")}".')
+        return dict(store.current().put(scope, kind, name, record))
 
 
 # ---- tags ------------------------------------------------------------------------------------------------------------

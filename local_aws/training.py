@@ -68,9 +68,8 @@ def create(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
 
 def describe(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
     record = dict(_find(scope, request["TrainingJobName"]))
-    if "TrainingStartTime" in record:
-        end = record.get("TrainingEndTime", time.time())
-        record["TrainingTimeInSeconds"] = int(end - record["TrainingStartTime"])
+    if "TrainingStartTime" in record and "TrainingEndTime" not in record:
+        record["TrainingTimeInSeconds"] = int(time.time() - record["TrainingStartTime"])
     return record
 
 
