@@ -98,8 +98,9 @@ def objects(aws, prefix):
 def model_of(aws, job):
     """(member names, text of given.json) of a job's model.tar.gz."""
     key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix(f"s3://{BUCKET}/")
-    archive = tarfile.open(fileobj=io.BytesIO(aws("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()))
-    return archive.getnames(), archive.extractfile("given.json").read().decode()
+    content = io.BytesIO(aws("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    with tarfile.open(fileobj=content) as archive:
+        return archive.getnames(), archive.extractfile("given.json").read().decode()
 
 
 def log_of(aws, name):
