@@ -5,7 +5,8 @@
 
 `loss` is the mean, in nats, of -ln p(residue) over residues hidden behind `<mask>`: the same residues for every model.
 Two baselines stand beside it: a guess among 20 letters, and the letter frequencies of the training set (from the
-artefact's own manifest.json), which a model has to beat to have learnt anything about order.
+artefact's own manifest.json), which a model has to beat to have learnt anything about order. A model that was fetched
+has no manifest: it has to beat the letter frequencies of the held-out proteins themselves, the best of such guesses.
 
 `pretraining_loss` is the loss as pre-training and the literature take it, where a fifth of the residues asked for are
 not hidden (a tenth is shown as it is, a tenth replaced). It is some 0.2 nats lower for any model: a letter in sight is
@@ -69,16 +70,12 @@ def summary(evaluation: dict[str, Any]) -> str:
 def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]:
     """The content of evaluation.json but for the artefact's digest.
 
-    Raises CheckpointError for an artefact that is no model, EvaluateError where it lacks its manifest or the held-out
-    proteins are none, FastaError where they are not FASTA.
+    Raises CheckpointError for an artefact that is no model, EvaluateError where its manifest is not one of `prepare`'s
+    or the held-out proteins are none, FastaError where they are not FASTA.
     """
     model = checkpoint.load_model(model_folder)
     recipe = read_json(model_folder / "recipe.json")
-    letter_counts = read_json(model_folder / "manifest.json").get("letter_counts")
-    if not letter_counts:
-        raise EvaluateError(
-            "the artefact's manifest.json has no letter_counts; the manifest that `prepare` wrote is wanted"
-        )
+    trained_on = training_letters(model_folder / "manifest.json")
     residues, rejected = write_heldout(heldout, scratch)
     split = Split(scratch)
     # The model sees proteins in pieces as long as those that it was trained on.
@@ -96,7 +93,8 @@ def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]
         )
     if not math.isfinite(measured.loss):
         raise EvaluateError(f"the model's loss is {measured.loss}: its weights are not usable")
-    letter_frequencies = frequencies_loss(letter_counts, measured.letters)
+    guess = trained_on or dict(zip(tokenizer.VOCABULARY, measured.letters, strict=True))
+    letter_frequencies = frequencies_loss(guess, measured.letters)
     return {
         "loss": measured.loss,
         "perplexity": math.exp(measured.loss),
@@ -107,6 +105,7 @@ def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]
         "masked_residues": measured.masked,
         "rejected": rejected,
         "baselines": {"uniform_20": math.log(20), "letter_frequencies": letter_frequencies},
+        "letter_frequencies_of": "training set" if trained_on else "held-out proteins",
         "beats_letter_frequencies": measured.loss < letter_frequencies,
         "recipe": recipe.get("name", ""),
         "seed": MEASURING_SEED,
@@ -129,6 +128,18 @@ def write_heldout(source: Path, folder: Path) -> tuple[int, int]:
     if not residues:
         raise EvaluateError(f"no usable protein among the held-out ones ({rejected} records refused)")
     return residues, rejected
+
+
+def training_letters(manifest: Path) -> dict[str, int] | None:
+    """How often training saw each letter; None for a model that comes without a manifest. Raises EvaluateError."""
+    if not manifest.is_file():
+        return None
+    counts: dict[str, int] | None = read_json(manifest).get("letter_counts")
+    if not counts:
+        raise EvaluateError(
+            "the artefact's manifest.json has no letter_counts; the manifest that `prepare` wrote is wanted"
+        )
+    return counts
 
 
 def frequencies_loss(letter_counts: dict[str, int], letters: list[int]) -> float:

@@ -1,4 +1,4 @@
-"""Commands about models: proteins in, runs of the pipeline, and the approval of what they registered."""
+"""Commands about models: runs of the pipelines, and the approval of what they registered."""
 
 import json
 from getpass import getuser
@@ -9,51 +9,21 @@ import typer
 from rich.table import Table
 
 from operate import aws as aws_access
-from operate import data, deployment, pipeline_run, releases, report
+from operate import deployment, pipeline_run, releases, report
 from operate.aws import Aws
 from operate.commands_aws import Env, Json, out
+from operate.commands_data import upload_weights
 from operate.errors import InterruptedByPersonError, OperateError
 from operate.screen import Step, shown, watched
 from operate.settings import environment_named
 from operate.watch import watch as watch_run
 
 app = typer.Typer()
-data_app = typer.Typer(help="The proteins to train on, and the held-out ones to score.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
 
 MAX_OVERRIDES = 256
 """Characters that SageMaker takes as one argument of a processing job."""
 
 Run = Annotated[str, typer.Argument(help="Id of the run; the latest one by default.")]
-
-
-@data_app.command("add")
-def data_add(
-    context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(help="FASTA files, plain or gzipped.")],
-    held_out: Annotated[bool, typer.Option("--held-out", help="Only to be scored, never trained on.")] = False,
-    env: Env = "local",
-) -> None:
-    """Upload FASTA files to the data bucket."""
-    aws = aws_access.connect(environment_named(env), context.obj)
-    bucket = deployment.output(aws, "storage", "DataBucketName")
-    for file in files:
-        uri, unchanged = data.add(aws.client("s3"), bucket, "heldout" if held_out else "proteins", file)
-        out.print(f"{uri}{' (was there already)' if unchanged else ''}", highlight=False, soft_wrap=True)
-
-
-@data_app.command("list")
-def data_list(context: typer.Context, env: Env = "local", as_json: Json = False) -> None:
-    """The FASTA files in the data bucket."""
-    aws = aws_access.connect(environment_named(env), context.obj)
-    found = data.listed(aws.client("s3"), deployment.output(aws, "storage", "DataBucketName"))
-    if as_json:
-        typer.echo(json.dumps(found, indent=1))
-        return
-    table = Table("use", "file", "bytes")
-    for one in found:
-        table.add_row(one["use"], one["file"], f"{one['bytes']:,}")
-    out.print(table if found else "There are no proteins yet: `amplify data add <file.fasta>`.")
 
 
 @app.command()
@@ -88,14 +58,27 @@ def train(
     aws = aws_access.connect(environment_named(env), context.obj)
     pipeline = deployment.output(aws, "training", "PipelineName")
     execution = pipeline_run.start(aws, pipeline, {name: value for name, value in given.items() if value is not None})
-    if as_json:
-        typer.echo(json.dumps({"execution": execution}))
-    else:
-        out.print(f"Run {run_id(execution)} has begun.", highlight=False)
-    if watch:
-        show_run(aws, execution)
-    elif not as_json:
-        out.print(f"`amplify watch {run_id(execution)}` shows how it goes.", highlight=False)
+    announce(aws, execution, watch=watch, as_json=as_json)
+
+
+@app.command()
+def register(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A folder, a model.tar.gz, s3://… or hf:<owner>/<name>@<revision>.")],
+    name: Annotated[str | None, typer.Option(help="What a folder or archive is called in the data bucket.")] = None,
+    watch: Annotated[bool, typer.Option(help="Stay and show how it goes.")] = False,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Register a model that was trained elsewhere: fetch its weights, evaluate them, and register what is sound.
+
+    From there it is a model as any other: `amplify approve` releases it. No training, and nothing of the Hub later on.
+    """
+    aws = aws_access.connect(environment_named(env), context.obj)
+    if not source.startswith(("hf:", "s3://")):
+        source = upload_weights(aws, Path(source), name)
+    pipeline = deployment.output(aws, "training", "RegistrationPipelineName")
+    announce(aws, pipeline_run.start(aws, pipeline, {"init": source}), watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -116,9 +99,9 @@ def stop(context: typer.Context, run: Run = "latest", env: Env = "local") -> Non
 
 @app.command()
 def runs(context: typer.Context, env: Env = "local", as_json: Json = False) -> None:
-    """The runs of the pipeline, newest first, and the models they registered."""
+    """The runs of the pipelines, newest first, and the models they registered."""
     aws = aws_access.connect(environment_named(env), context.obj)
-    found = pipeline_run.listed(aws, deployment.output(aws, "training", "PipelineName"))
+    found = pipeline_run.listed(aws, pipelines(aws))
     if as_json:
         typer.echo(json.dumps(found, indent=1, default=str))
         return
@@ -174,11 +157,28 @@ def overrides_json(settings: list[str]) -> str:
     return text
 
 
+def pipelines(aws: Aws) -> list[str]:
+    """The environment's pipelines: of training, of registration."""
+    return [deployment.output(aws, "training", key) for key in ("PipelineName", "RegistrationPipelineName")]
+
+
+def announce(aws: Aws, execution: str, *, watch: bool, as_json: bool) -> None:
+    """Say that a run has begun; then show it, or say how to."""
+    if as_json:
+        typer.echo(json.dumps({"execution": execution}))
+    else:
+        out.print(f"Run {run_id(execution)} has begun.", highlight=False)
+    if watch:
+        show_run(aws, execution)
+    elif not as_json:
+        out.print(f"`amplify watch {run_id(execution)}` shows how it goes.", highlight=False)
+
+
 def execution_of(aws: Aws, run: str) -> str:
     """The ARN of a run given by its id, its ARN, or `latest`. Raises OperateError where there is none."""
     if run.startswith("arn:"):
         return run
-    found = pipeline_run.executions(aws, deployment.output(aws, "training", "PipelineName"))
+    found = pipeline_run.executions(aws, pipelines(aws))
     if not found:
         raise OperateError("There are no runs yet.", todo="Start one: `amplify train --watch`.")
     matching = [one for one in found if run in ("latest", run_id(one["PipelineExecutionArn"]))]

@@ -1,12 +1,15 @@
-"""Proteins into the data bucket: `proteins/` is trained on, `heldout/` only scored."""
+"""What people bring: proteins (`proteins/` is trained on, `heldout/` only scored) and weights (`weights/<name>/`)."""
 
 import hashlib
+import re
+import tarfile
 from pathlib import Path
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
 from operate import fasta
+from operate.errors import OperateError
 
 Prefix = Literal["proteins", "heldout"]
 
@@ -18,15 +21,37 @@ def add(s3: Any, bucket: str, prefix: Prefix, path: Path) -> tuple[str, bool]:
     themselves are judged there, by the rules that training goes by.
     """
     fasta.check_beginning(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     key = f"{prefix}/{path.name}"
-    uri = f"s3://{bucket}/{key}"
-    if _digest_there(s3, bucket, key) == digest:
-        return uri, True
-    # Our own digest beside S3's: a multipart upload's checksum is of its parts, an encrypted object's ETag of neither.
-    s3.upload_file(str(path), bucket, key, ExtraArgs={"Metadata": {"sha256": digest}})
-    return uri, False
+    return f"s3://{bucket}/{key}", not _put(s3, bucket, key, path)
+
+
+def add_weights(s3: Any, bucket: str, path: Path, name: str) -> str:
+    """Upload a checkpoint, a folder or a `model.tar.gz`; returns the URI that `init` takes.
+
+    Which layout it has, and whether it is sound, is judged where it is read. Raises OperateError where there is nothing
+    to upload, or where other files lie under the name already: two checkpoints in one folder are none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise OperateError(f"{name!r} is no name for weights.", todo="Give letters, digits, '.', '_' and '-': --name …")
+    prefix = f"weights/{name}"
+    if path.is_file():
+        files, uri = {f"{prefix}/model.tar.gz": path}, f"s3://{bucket}/{prefix}/model.tar.gz"
+        if not tarfile.is_tarfile(path):
+            raise OperateError(f"{path} is no archive.", todo="Give a checkpoint's folder, or its model.tar.gz.")
+    else:
+        found = (file for file in sorted(path.rglob("*")) if file.is_file())
+        files = {f"{prefix}/{file.relative_to(path).as_posix()}": file for file in found}
+        uri = f"s3://{bucket}/{prefix}/"
+    if not files:
+        raise OperateError(f"{path} holds no files.", todo="Give a checkpoint's folder, or its model.tar.gz.")
+    there = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
+    if strangers := sorted({one["Key"] for one in there} - set(files)):
+        raise OperateError(
+            f"{uri} holds other files already, such as {strangers[0]}.", todo="Give another name: --name …"
+        )
+    for key, file in files.items():
+        _put(s3, bucket, key, file)
+    return uri
 
 
 def listed(s3: Any, bucket: str) -> list[dict[str, Any]]:
@@ -37,6 +62,17 @@ def listed(s3: Any, bucket: str) -> list[dict[str, Any]]:
             for one in page.get("Contents", []):
                 found.append({"use": use, "file": one["Key"].removeprefix(prefix), "bytes": one["Size"]})
     return found
+
+
+def _put(s3: Any, bucket: str, key: str, path: Path) -> bool:
+    """Upload a file where the same bytes are not there already; returns whether it was uploaded."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if _digest_there(s3, bucket, key) == digest:
+        return False
+    # Our own digest beside S3's: a multipart upload's checksum is of its parts, an encrypted object's ETag of neither.
+    s3.upload_file(str(path), bucket, key, ExtraArgs={"Metadata": {"sha256": digest}})
+    return True
 
 
 def _digest_there(s3: Any, bucket: str, key: str) -> str | None:

@@ -6,7 +6,7 @@ training job writes to CloudWatch Logs.
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ LOG_TAIL_LINES = 15
 ENDED = {"Succeeded", "Failed", "Stopped"}
 
 TODO = {
+    "Fetch": "See that the source is right: amplify register <folder>, s3://… or hf:<owner>/<name>@<revision>.",
     "Prepare": "Look at the proteins (`amplify data list`), the recipe's name and --set; then start again.",
     "Train": "Mend what the reason names, then start again: a new run begins anew.",
     "Evaluate": "Look at the held-out proteins (`amplify data list`); then start again.",
@@ -91,18 +92,23 @@ def stop(aws: Aws, execution: str) -> None:
             raise
 
 
-def executions(aws: Aws, pipeline: str) -> list[dict[str, Any]]:
-    """Summaries of a pipeline's runs, newest first."""
+def executions(aws: Aws, pipelines: Sequence[str]) -> list[dict[str, Any]]:
+    """Summaries of the pipelines' runs, newest first."""
     paginator = aws.client("sagemaker").get_paginator("list_pipeline_executions")
-    pages = paginator.paginate(PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending")
-    return [one for page in pages for one in page["PipelineExecutionSummaries"]]
+    found = [
+        one
+        for pipeline in pipelines
+        for page in paginator.paginate(PipelineName=pipeline)
+        for one in page["PipelineExecutionSummaries"]
+    ]
+    return sorted(found, key=lambda one: one["StartTime"], reverse=True)
 
 
-def listed(aws: Aws, pipeline: str, limit: int = 20) -> list[dict[str, Any]]:
+def listed(aws: Aws, pipelines: Sequence[str], limit: int = 20) -> list[dict[str, Any]]:
     """The latest runs: run, began, status, reason, and version and approval of the model registered."""
     sagemaker = aws.client("sagemaker")
     found = []
-    for summary in executions(aws, pipeline)[:limit]:
+    for summary in executions(aws, pipelines)[:limit]:
         arn = summary["PipelineExecutionArn"]
         model = {"version": None, "approval": ""}
         for step in _steps(sagemaker, arn):

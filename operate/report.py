@@ -22,11 +22,6 @@ pre { background: #8881; padding: .8rem; overflow-x: auto; } img { max-width: 10
 .lead { font-size: 1.1rem; } summary { cursor: pointer; }
 """
 
-BASELINE_NAMES = {
-    "uniform_20": "a guess among 20 letters",
-    "letter_frequencies": "letter frequencies of the training set",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -54,8 +49,17 @@ class Outcome:
 
 def baselines(evaluation: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Name and held-out loss of what the model is compared with, worst first, the model last."""
-    found = [(BASELINE_NAMES.get(name, name), float(loss)) for name, loss in evaluation["baselines"].items()]
+    found = baselines_by_name(evaluation).items()
     return [*sorted(found, key=lambda one: -one[1]), ("this model", float(evaluation["loss"]))]
+
+
+def baselines_by_name(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """What the model is compared with, in words: its held-out loss."""
+    names = {
+        "uniform_20": "a guess among 20 letters",
+        "letter_frequencies": f"letter frequencies of the {evaluation.get('letter_frequencies_of', 'training set')}",
+    }
+    return {names.get(name, name): float(loss) for name, loss in evaluation["baselines"].items()}
 
 
 def write(outcome: Outcome, folder: Path) -> Path:
@@ -65,7 +69,7 @@ def write(outcome: Outcome, folder: Path) -> Path:
         outcome.metrics,
         held_out_loss=outcome.evaluation["loss"],
         held_out_pretraining_loss=outcome.evaluation["pretraining_loss"],
-        baselines={BASELINE_NAMES.get(name, name): loss for name, loss in outcome.evaluation["baselines"].items()},
+        baselines=baselines_by_name(outcome.evaluation),
         path=folder / "training-curve.png",
     )
     plots.mutation_heatmap(outcome.scan, name=outcome.scan_name, path=folder / "mutation-scan.png")

@@ -8,7 +8,7 @@ from operate.aws import Aws
 from operate.pipeline_run import LogLine, Metrics, StepChange
 from operate.screen import Step
 
-SAID = {"Prepare": "[prepare] ", "Evaluate": "[evaluate] "}
+SAID = {"Prepare": "[prepare] ", "Fetch": "[fetch] ", "Evaluate": "[evaluate] "}
 """Lines of a job's log that a person wants to keep: those that begin so."""
 
 

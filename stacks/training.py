@@ -1,5 +1,6 @@
-"""Where models are made: the code bundle, one role for each verb, and the SageMaker Pipeline."""
+"""Where models are made: the code bundle, one role for each verb, and the SageMaker Pipelines."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ from constructs import Construct
 
 from stacks.config import Environment, Training
 from stacks.constructs.code_bundle import CodeBundle
+from stacks.constructs.model_pipeline import ModelPipeline
 from stacks.constructs.service_role import ServiceRole
-from stacks.constructs.training_pipeline import TrainingPipeline
 from stacks.instance_types import has_local_disk
-from stacks.pipeline_definition import Surroundings, pipeline_definition
+from stacks.pipeline_definition import registration_definition, training_definition
+from stacks.pipeline_steps import Surroundings
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
 
@@ -40,7 +42,7 @@ class TrainingStack(cdk.Stack):
         data, artifacts = storage.data_bucket, storage.artifact_bucket
 
         prepare = ServiceRole(self, "PrepareRole", description="Reads proteins and starting weights, writes a dataset")
-        prepare.read(data, "proteins/")
+        prepare.read(data, "proteins/", "weights/")
         prepare.read(artifacts, "runs/*/model/")  # `init` may be the model of an earlier run
         prepare.write(artifacts, "runs/*/dataset/", "runs/*/init/")
         prepare.run_as_container(registry.repository, **PROCESSING_JOBS)
@@ -56,37 +58,56 @@ class TrainingStack(cdk.Stack):
         evaluate.write(artifacts, "runs/*/evaluation/")
         evaluate.run_as_container(registry.repository, **PROCESSING_JOBS)
 
+        fetch = ServiceRole(self, "FetchRole", description="Reads weights from elsewhere, writes them as a model")
+        fetch.read(data, "weights/")
+        fetch.read(artifacts, "runs/*/model/")
+        fetch.write(artifacts, "runs/*/model/")
+        fetch.run_as_container(registry.repository, **PROCESSING_JOBS)
+
         for role, instance_type in (
             (prepare, training.prepare_instance_type),
+            (fetch, training.prepare_instance_type),
             (train, training.instance_types[0]),  # the others are of its kind: config.py sees to it
             (evaluate, training.evaluate_instance_type),
         ):
             role.use_key(storage.key, writes=True, volumes=not has_local_disk(instance_type))
 
-        definition = pipeline_definition(
-            training,
-            Surroundings(
-                image_uri=image_uri,
-                data_bucket=data.bucket_name,
-                artifact_bucket=artifacts.bucket_name,
-                key_arn=storage.key.key_arn,
-                model_package_group=environment.resource_name,
-                prepare_role_arn=prepare.role_arn,
-                train_role_arn=train.role_arn,
-                evaluate_role_arn=evaluate.role_arn,
-            ),
-        )
-        TrainingPipeline(
-            self,
-            "TrainingPipeline",
-            name=environment.resource_name,
-            definition=definition,
+        around = Surroundings(
+            image_uri=image_uri,
+            data_bucket=data.bucket_name,
+            artifact_bucket=artifacts.bucket_name,
+            key_arn=storage.key.key_arn,
             model_package_group=environment.resource_name,
-            job_roles=[prepare, train, evaluate],
+            prepare_role_arn=prepare.role_arn,
+            train_role_arn=train.role_arn,
+            evaluate_role_arn=evaluate.role_arn,
+            fetch_role_arn=fetch.role_arn,
+        )
+        into_the_registry = partial(
+            ModelPipeline,
+            self,
+            model_package_group=environment.resource_name,
             artifact_bucket=artifacts,
             key=storage.key,
         )
+        into_the_registry(
+            "TrainingPipeline",
+            name=environment.resource_name,
+            description="Proteins to a registered model: prepare, train, evaluate, register",
+            definition=training_definition(training, around),
+            job_roles=[prepare, train, evaluate],
+            trains=True,
+        )
+        into_the_registry(
+            "RegistrationPipeline",
+            name=f"{environment.resource_name}-register",
+            description="A model of the Hub or of S3 to a registered one: fetch, evaluate, register",
+            definition=registration_definition(training, around),
+            job_roles=[fetch, evaluate],
+            trains=False,
+        )
 
         cdk.CfnOutput(self, "PipelineName", value=environment.resource_name)
+        cdk.CfnOutput(self, "RegistrationPipelineName", value=f"{environment.resource_name}-register")
         cdk.CfnOutput(self, "ImageUri", value=image_uri)
         cdk.CfnOutput(self, "CodeBundleUri", value=bundle.s3_uri)

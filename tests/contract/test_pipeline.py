@@ -9,17 +9,17 @@ from amplify_lm.metrics import metric_line
 
 from stacks.pipeline_definition import METRICS
 from tests.stacks.readable import plain
-from tests.stacks.synthesis import ROOT, only, templates
+from tests.stacks.synthesis import ROOT, resources, templates
 
 
-def definition() -> dict[str, Any]:
-    return plain(only(templates()["local/training"], "AWS::SageMaker::Pipeline")["PipelineDefinition"])[
-        "PipelineDefinitionBody"
-    ]
+def definition(name: str = "amplify-local") -> dict[str, Any]:
+    pipelines = resources(templates()["local/training"], "AWS::SageMaker::Pipeline").values()
+    [found] = [each["Properties"] for each in pipelines if each["Properties"]["PipelineName"] == name]
+    return plain(found["PipelineDefinition"])["PipelineDefinitionBody"]
 
 
-def steps() -> dict[str, dict[str, Any]]:
-    found = {step["Name"]: step for step in definition()["Steps"]}
+def steps(pipeline: str = "amplify-local") -> dict[str, dict[str, Any]]:
+    found = {step["Name"]: step for step in definition(pipeline)["Steps"]}
     condition = found["CheckLoss"]["Arguments"]
     return found | {step["Name"]: step for step in condition["IfSteps"] + condition["ElseSteps"]}
 
@@ -51,6 +51,16 @@ def test_the_jobs_call_the_container_as_it_wants_to_be_called() -> None:
     ]
     assert arguments("Evaluate") == ["evaluate"]
     assert set(steps()["Train"]["Arguments"]["HyperParameters"]) == {"recipe", "overrides", "script"}
+
+
+def test_a_registration_fetches_evaluates_and_registers() -> None:
+    found = steps("amplify-local-register")
+    assert list(found) == ["Fetch", "Evaluate", "CheckLoss", "Register", "Refuse"]
+    arguments = found["Fetch"]["Arguments"]
+    assert arguments["AppSpecification"]["ContainerArguments"] == ["fetch", "--init", {"Get": "Parameters.init"}]
+    [output] = arguments["ProcessingOutputConfig"]["Outputs"]
+    assert output["S3Output"]["LocalPath"] == "/opt/ml/processing/output/model"
+    assert set(found["Register"]["Arguments"]["CustomerMetadataProperties"]) == {"init", "pipeline_execution"}
 
 
 def test_files_lie_where_the_container_looks_for_them() -> None:

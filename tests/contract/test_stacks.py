@@ -6,12 +6,12 @@ import pytest
 
 from environments import ENVIRONMENTS
 from tests.stacks.readable import plain
-from tests.stacks.synthesis import ROOT, manifests, only, templates
+from tests.stacks.synthesis import ROOT, manifests, only, resources, templates
 
 OUTPUTS = {
     "storage": {"DataBucketName", "ArtifactBucketName", "KeyArn", "AlarmTopicArn"},
     "registry": {"ModelPackageGroupName", "RepositoryUri"},
-    "training": {"PipelineName", "ImageUri", "CodeBundleUri"},
+    "training": {"PipelineName", "RegistrationPipelineName", "ImageUri", "CodeBundleUri"},
     "endpoint": {"EndpointName", "ModelPackageArn"},
 }
 
@@ -44,9 +44,12 @@ def test_group_repository_and_endpoint_have_the_one_fixed_name(environment: str)
 
 
 @pytest.mark.parametrize("environment", ["local", "dev"])
-def test_the_pipeline_has_the_fixed_name_and_the_image_is_of_the_environments_repository(environment: str) -> None:
+def test_the_pipelines_have_fixed_names_and_the_image_is_of_the_environments_repository(environment: str) -> None:
     training = templates()[f"{environment}/training"]
-    assert only(training, "AWS::SageMaker::Pipeline")["PipelineName"] == f"amplify-{environment}"
+    pipelines = resources(training, "AWS::SageMaker::Pipeline").values()
+    names = [pipeline["Properties"]["PipelineName"] for pipeline in pipelines]
+    assert names == [training["Outputs"][key]["Value"] for key in ("PipelineName", "RegistrationPipelineName")]
+    assert names == [f"amplify-{environment}", f"amplify-{environment}-register"]
     settings = ENVIRONMENTS[environment]
     image = plain(training["Outputs"]["ImageUri"]["Value"])
     repository = rf"{settings.account}\.dkr\.ecr\.{settings.region}\.\$\{{AWS::URLSuffix\}}/amplify-{environment}"

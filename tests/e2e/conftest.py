@@ -128,14 +128,15 @@ def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Pr
     """Deployed, trained, approved and served, by the commands that the README names."""
     folder = tmp_path_factory.mktemp("e2e")
     root = folder / "clone"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    tracked = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in tracked.decode().split("\0"):
         if name and (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
     (root / "node_modules").symlink_to(ROOT / "node_modules")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    made = Project(root=root, state=root / ".local", environ=kept | trap.settings(folder), trap=trap)
+    hub = {"HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+    made = Project(root=root, state=root / ".local", environ=kept | hub | trap.settings(folder), trap=trap)
     try:
         made.amplify("up")
         made.amplify("deploy")
@@ -146,5 +147,6 @@ def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Pr
         made.amplify("approve", "--yes")
         made.amplify("deploy")
         yield made
+        assert trap.seen == [], "somebody met the person's own AWS"
     finally:
         server.stop(made.state)

@@ -239,7 +239,7 @@ def test_a_killed_server_takes_everything_along_and_the_next_one_goes_on(project
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 
-def test_down_leaves_no_process_and_no_port_and_nobody_met_the_persons_own_aws(project: Project) -> None:
+def test_down_leaves_no_process_and_no_port_and_up_brings_everything_back(project: Project) -> None:
     running = server.status(project.state)
     assert running is not None
     below = descendants(running.pid)
@@ -248,4 +248,7 @@ def test_down_leaves_no_process_and_no_port_and_nobody_met_the_persons_own_aws(p
     assert not any(process.runs() for process in below)
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", running.port))
+    project.amplify("up")
+    sagemaker = project.aws("sagemaker")
+    assert wait_until(lambda: sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointStatus"] == "InService", 60)
     assert project.trap.seen == []

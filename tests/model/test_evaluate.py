@@ -37,13 +37,18 @@ def model_that_says(probabilities: dict[str, float]) -> Amplify:
     return model
 
 
-def make_job(folder: Path, model: Amplify, heldout: str, **left_out: bool) -> Container:
+MANIFEST = {"letter_counts": COUNTS}
+
+
+def make_job(
+    folder: Path, model: Amplify, heldout: str, manifest: dict[str, Any] = MANIFEST, **left_out: bool
+) -> Container:
     artefact = folder / "artefact"
     checkpoint.save_model(model, artefact)
-    if not left_out.get("recipe"):
+    if not left_out.get("without_recipe"):
         (artefact / "recipe.json").write_text(json.dumps(read_recipe("tiny").to_dict()))
-    if not left_out.get("manifest"):
-        (artefact / "manifest.json").write_text(json.dumps({"letter_counts": COUNTS}))
+    if not left_out.get("without_manifest"):
+        (artefact / "manifest.json").write_text(json.dumps(manifest))
     inputs = folder / "processing" / "input"
     (inputs / "model").mkdir(parents=True)
     (inputs / "heldout").mkdir()
@@ -119,13 +124,22 @@ def test_held_out_files_without_proteins_are_refused(
         run(make_job(tmp_path, model_that_says({}), heldout))
 
 
-def test_an_artefact_without_its_manifest_has_no_baseline(tmp_path: Path) -> None:
+def test_a_model_without_a_manifest_has_to_beat_the_held_out_proteins_own_letters(tmp_path: Path) -> None:
+    trained = run(make_job(tmp_path / "trained", model_that_says({}), fasta()))
+    fetched = run(make_job(tmp_path / "fetched", model_that_says({}), fasta(), without_manifest=True))
+    assert (trained["letter_frequencies_of"], fetched["letter_frequencies_of"]) == ("training set", "held-out proteins")
+    # No guess by frequency is better than that of the letters that are asked for.
+    assert fetched["baselines"]["letter_frequencies"] < trained["baselines"]["letter_frequencies"]
+
+
+def test_a_manifest_that_prepare_did_not_write_is_refused(tmp_path: Path) -> None:
+    box = make_job(tmp_path, model_that_says({}), fasta(), manifest={})
     with pytest.raises(evaluate.EvaluateError, match="has no letter_counts"):
-        run(make_job(tmp_path, model_that_says({}), fasta(), manifest=True))
+        run(box)
 
 
 def test_a_model_from_elsewhere_is_measured_without_a_recipe(tmp_path: Path) -> None:
-    box = make_job(tmp_path, model_that_says(dict.fromkeys(LETTERS, 0.05)), fasta(), recipe=True)
+    box = make_job(tmp_path, model_that_says(dict.fromkeys(LETTERS, 0.05)), fasta(), without_recipe=True)
     assert run(box)["recipe"] == ""
 
 

@@ -36,7 +36,7 @@ def run(base: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "verb '' is unknown; one of prepare, train, evaluate, serve is wanted"),
+        ((), "verb '' is unknown; one of prepare, train, evaluate, fetch, serve is wanted"),
         (("trian",), "verb 'trian' is unknown"),
         (("prepare",), "--recipe"),
         (("prepare", "--recipe", "demoo"), "did you mean 'demo'?"),
@@ -46,6 +46,7 @@ def run(base: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         (("prepare", "--recipe", "demo"), "processing input 'proteins' is missing"),
         (("train",), "hyper-parameters: 'recipe' is missing"),
         (("evaluate",), "processing input 'model' is missing"),
+        (("fetch",), "the following arguments are required: --init"),
     ],
 )
 def test_a_mistake_is_one_message_on_stderr_and_in_the_failure_files(

@@ -30,6 +30,7 @@ def outcome(**changes: object) -> report.Outcome:
             "pretraining_loss": 2.53,
             "proteins": 4177,
             "baselines": {"uniform_20": math.log(20), "letter_frequencies": 2.9},
+            "letter_frequencies_of": "training set",
         },
         "metrics": [{"step": 20, "steps": 40, "train_loss": 2.8}, {"step": 40, "steps": 40, "validation_loss": 2.75}],
         "stacks": [

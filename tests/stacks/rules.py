@@ -184,8 +184,21 @@ def alarms_ring_somewhere(template: Template) -> Iterable[str]:
 
 
 def users_of_a_role_wait_for_its_policy(template: Template) -> Iterable[str]:
-    policies = set(resources(template, "AWS::IAM::Policy"))
+    """The roles that a resource names, in its properties or through another resource of the stack that it names."""
+    everything = template["Resources"]
+
+    def named(id_: str, seen: set[str]) -> set[str]:
+        text = json.dumps(everything[id_].get("Properties", {}))
+        for other in everything:
+            if other not in seen and f'"{other}"' in text and everything[other]["Type"] != "AWS::IAM::Policy":
+                seen |= {other} | named(other, seen | {other})
+        return seen
+
+    def policies_of(roles: set[str]) -> set[str]:
+        found = resources(template, "AWS::IAM::Policy").items()
+        return {id_ for id_, policy in found if roles & {role["Ref"] for role in policy["Properties"]["Roles"]}}
+
     for type_ in ("AWS::SageMaker::Model", "AWS::SageMaker::Endpoint", "AWS::SageMaker::Pipeline"):
         for id_, resource in resources(template, type_).items():
-            if missing := policies - set(as_list(resource.get("DependsOn", []))):
+            if missing := policies_of(named(id_, set())) - set(as_list(resource.get("DependsOn", []))):
                 yield f"{id_} does not wait for {sorted(missing)}"

@@ -28,19 +28,20 @@ VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
 EXPLAINED = [  # construct path, finding, reason
     (
-        r"training/(Prepare|Train|Evaluate)Role",
+        r"training/(Prepare|Train|Evaluate|Fetch)Role",
         r"ArtifactBucket\w+/runs/\*/(dataset|init|checkpoints|model|evaluation)/\*",
         ONE_RUN,
     ),
-    (r"training/TrainingPipeline/Role", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),
+    (r"training/(Training|Registration)Pipeline/Role", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),
     (r"training/PrepareRole", r"DataBucket\w+/proteins/\*", THE_INPUT),
+    (r"training/(Prepare|Fetch)Role", r"DataBucket\w+/weights/\*", THE_INPUT),
     (r"training/EvaluateRole", r"DataBucket\w+/heldout/\*", THE_INPUT),
-    (r"training/(Prepare|Train|Evaluate)Role|endpoint/Role", r"Resource::\*", NO_RESOURCE),
-    (r"training/(Prepare|Evaluate)Role", r":log-group:/aws/sagemaker/ProcessingJobs:log-stream:\*", LOG_STREAMS),
+    (r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/Role", r"Resource::\*", NO_RESOURCE),
+    (r"training/(Prepare|Evaluate|Fetch)Role", r":log-group:/aws/sagemaker/ProcessingJobs:log-stream:\*", LOG_STREAMS),
     (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:log-stream:\*", LOG_STREAMS),
     (r"endpoint/Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:log-stream:\*", LOG_STREAMS),
-    (r"training/TrainingPipeline/Role", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
-    (r"training/TrainingPipeline/Role", r":model-package/amplify-\w+/\*", VERSIONS),
+    (r"training/(Training|Registration)Pipeline/Role", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
+    (r"training/(Training|Registration)Pipeline/Role", r":model-package/amplify-\w+/\*", VERSIONS),
 ]
 
 

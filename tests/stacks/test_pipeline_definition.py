@@ -9,7 +9,8 @@ import pytest
 
 from environments import DEV, LOCAL
 from stacks.config import Training
-from stacks.pipeline_definition import Json, Surroundings, pipeline_definition
+from stacks.pipeline_definition import registration_definition, training_definition
+from stacks.pipeline_steps import Json, Surroundings
 from tests.stacks.request_check import faults
 
 AROUND = Surroundings(
@@ -21,6 +22,7 @@ AROUND = Surroundings(
     prepare_role_arn="arn:aws:iam::123456789012:role/prepare",
     train_role_arn="arn:aws:iam::123456789012:role/train",
     evaluate_role_arn="arn:aws:iam::123456789012:role/evaluate",
+    fetch_role_arn="arn:aws:iam::123456789012:role/fetch",
 )
 EXECUTION_VARIABLES = {"PipelineExecutionId"}
 OUTPUTS = {
@@ -90,7 +92,7 @@ def resolved(value: Any, definition: Json) -> Any:
 def test_the_arguments_of_a_step_are_a_request_that_sagemaker_takes(
     training: Training, step: str, operation: str, name: dict[str, str]
 ) -> None:
-    definition = pipeline_definition(training, AROUND)
+    definition = training_definition(training, AROUND)
     request = resolved(steps(definition)[step]["Arguments"], definition) | name
     assert faults(operation, request) == []
 
@@ -106,7 +108,7 @@ def test_the_arguments_of_a_step_are_a_request_that_sagemaker_takes(
     ],
 )
 def test_the_request_check_sees_what_sagemaker_would_refuse(change: Json, fault: str) -> None:
-    definition = pipeline_definition(TRAININGS["local"], AROUND)
+    definition = training_definition(TRAININGS["local"], AROUND)
     request = resolved(steps(definition)["Train"]["Arguments"], definition) | {"TrainingJobName": "job"} | change
     assert fault in "".join(faults("CreateTrainingJob", request))
 
@@ -123,18 +125,18 @@ def dangling(definition: Json) -> set[str]:
 
 
 def test_every_reference_leads_to_a_parameter_or_to_an_earlier_steps_output(training: Training) -> None:
-    assert dangling(pipeline_definition(training, AROUND)) == set()
+    assert dangling(training_definition(training, AROUND)) == set()
 
 
 def test_a_reference_to_a_later_step_or_a_missing_parameter_is_seen(training: Training) -> None:
-    definition = pipeline_definition(training, AROUND)
+    definition = training_definition(training, AROUND)
     definition["Steps"].reverse()
     definition["Parameters"] = [p for p in definition["Parameters"] if p["Name"] != "recipe"]
     assert {"Parameters.recipe", "Steps.Train.ModelArtifacts.S3ModelArtifacts"} <= dangling(definition)
 
 
 def test_outputs_that_later_steps_read_are_outputs_that_the_step_writes(training: Training) -> None:
-    definition = steps(pipeline_definition(training, AROUND))
+    definition = steps(training_definition(training, AROUND))
     written = {
         name: {output["OutputName"] for output in definition[name]["Arguments"]["ProcessingOutputConfig"]["Outputs"]}
         for name in ("Prepare", "Evaluate")
@@ -145,7 +147,7 @@ def test_outputs_that_later_steps_read_are_outputs_that_the_step_writes(training
 
 
 def test_training_and_evaluation_are_cut_off_from_the_network_and_training_talks_encrypted(training: Training) -> None:
-    definition = steps(pipeline_definition(training, AROUND))
+    definition = steps(training_definition(training, AROUND))
     assert definition["Train"]["Arguments"]["EnableNetworkIsolation"] is True
     assert definition["Train"]["Arguments"]["EnableInterContainerTrafficEncryption"] is True
     assert definition["Evaluate"]["Arguments"]["NetworkConfig"]["EnableNetworkIsolation"] is True
@@ -153,7 +155,7 @@ def test_training_and_evaluation_are_cut_off_from_the_network_and_training_talks
 
 
 def test_all_outputs_are_under_the_environments_key(training: Training) -> None:
-    definition = steps(pipeline_definition(training, AROUND))
+    definition = steps(training_definition(training, AROUND))
     assert definition["Train"]["Arguments"]["OutputDataConfig"]["KmsKeyId"] == AROUND.key_arn
     for name in ("Prepare", "Evaluate"):
         assert definition[name]["Arguments"]["ProcessingOutputConfig"]["KmsKeyId"] == AROUND.key_arn
@@ -164,7 +166,7 @@ def test_a_volume_has_a_key_unless_the_instance_has_local_disks_for_which_sagema
     instance_type: str, wanted: bool
 ) -> None:
     training = replace(TRAININGS["dev"], instance_types=(instance_type,), evaluate_instance_type=instance_type)
-    definition = steps(pipeline_definition(training, AROUND))
+    definition = steps(training_definition(training, AROUND))
     assert ("VolumeKmsKeyId" in definition["Train"]["Arguments"]["ResourceConfig"]) is wanted
     cluster = definition["Evaluate"]["Arguments"]["ProcessingResources"]["ClusterConfig"]
     assert ("VolumeKmsKeyId" in cluster) is wanted
@@ -172,35 +174,35 @@ def test_a_volume_has_a_key_unless_the_instance_has_local_disks_for_which_sagema
 
 def test_spot_brings_its_longest_wait_and_on_demand_names_none() -> None:
     spot = replace(TRAININGS["local"], max_runtime_hours=2, spot_max_wait_hours=3)
-    train = steps(pipeline_definition(spot, AROUND))["Train"]["Arguments"]
+    train = steps(training_definition(spot, AROUND))["Train"]["Arguments"]
     assert train["EnableManagedSpotTraining"] is True
     assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 10800}
 
-    train = steps(pipeline_definition(replace(spot, spot_max_wait_hours=None), AROUND))["Train"]["Arguments"]
+    train = steps(training_definition(replace(spot, spot_max_wait_hours=None), AROUND))["Train"]["Arguments"]
     assert "EnableManagedSpotTraining" not in train
     assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200}
 
 
 def test_training_can_always_go_on_from_a_checkpoint_of_the_same_run(training: Training) -> None:
-    definition = pipeline_definition(training, AROUND)
+    definition = training_definition(training, AROUND)
     checkpoint = steps(definition)["Train"]["Arguments"]["CheckpointConfig"]
     assert resolved(checkpoint["S3Uri"], definition) == "s3://artifact-bucket/runs/k3x9q2m7w1ab/checkpoints/"
 
 
 def test_a_run_may_choose_only_among_the_environments_instance_types(training: Training) -> None:
-    [parameter] = [p for p in pipeline_definition(training, AROUND)["Parameters"] if p["Name"] == "instance_type"]
+    [parameter] = [p for p in training_definition(training, AROUND)["Parameters"] if p["Name"] == "instance_type"]
     assert parameter["EnumValues"] == list(training.instance_types)
     assert parameter["DefaultValue"] == training.instance_types[0]
 
 
 def test_debugger_and_profiler_are_off(training: Training) -> None:
-    train = steps(pipeline_definition(training, AROUND))["Train"]["Arguments"]
+    train = steps(training_definition(training, AROUND))["Train"]["Arguments"]
     assert train["ProfilerConfig"] == {"DisableProfiler": True}
     assert not {"DebugHookConfig", "DebugRuleConfigurations"} & set(train)
 
 
 def test_only_failures_of_the_service_are_tried_again(training: Training) -> None:
-    definition = steps(pipeline_definition(training, AROUND))
+    definition = steps(training_definition(training, AROUND))
     kinds = {
         kind
         for step in definition.values()
@@ -216,5 +218,54 @@ def test_only_failures_of_the_service_are_tried_again(training: Training) -> Non
 
 
 def test_the_definition_fits_inline_and_is_plain_json(training: Training) -> None:
-    body = json.dumps(pipeline_definition(training, AROUND))
+    body = json.dumps(training_definition(training, AROUND))
     assert len(body) < 1_048_576
+
+
+# ---- a model from elsewhere ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "operation", "name"),
+    [
+        ("Fetch", "CreateProcessingJob", {"ProcessingJobName": "pipelines-k3x9q2m7w1ab-Fetch"}),
+        ("Evaluate", "CreateProcessingJob", {"ProcessingJobName": "pipelines-k3x9q2m7w1ab-Evaluate"}),
+        ("Register", "CreateModelPackage", {}),
+    ],
+)
+def test_the_steps_of_a_registration_are_requests_that_sagemaker_takes(
+    training: Training, step: str, operation: str, name: dict[str, str]
+) -> None:
+    definition = registration_definition(training, AROUND)
+    definition["Parameters"][0]["DefaultValue"] = "hf:chandar-lab/AMPLIFY_120M@" + "a" * 40
+    request = resolved(steps(definition)[step]["Arguments"], definition) | name
+    assert faults(operation, request) == []
+
+
+def test_a_registration_evaluates_what_it_fetched_once_it_is_there(training: Training) -> None:
+    definition = registration_definition(training, AROUND)
+    assert dangling(definition) == set()
+    found = steps(definition)
+    [output] = found["Fetch"]["Arguments"]["ProcessingOutputConfig"]["Outputs"]
+    [model] = [
+        each["S3Input"]["S3Uri"]
+        for each in found["Evaluate"]["Arguments"]["ProcessingInputs"]
+        if each["InputName"] == "model"
+    ]
+    assert resolved(model, definition) == resolved(output["S3Output"]["S3Uri"], definition) + "model.tar.gz"
+    # Nothing else orders them: the model's address is known before it exists.
+    assert found["Evaluate"]["DependsOn"] == ["Fetch"]
+    assert found["Register"]["Arguments"]["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] == model
+
+
+def test_only_the_job_that_fetches_has_a_network(training: Training) -> None:
+    found = steps(registration_definition(training, AROUND))
+    isolated = {
+        name: found[name]["Arguments"]["NetworkConfig"]["EnableNetworkIsolation"] for name in ("Fetch", "Evaluate")
+    }
+    assert isolated == {"Fetch": False, "Evaluate": True}
+
+
+def test_a_registration_is_of_a_model_that_a_person_names(training: Training) -> None:
+    [init] = [each for each in registration_definition(training, AROUND)["Parameters"] if each["Name"] == "init"]
+    assert "DefaultValue" not in init

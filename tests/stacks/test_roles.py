@@ -34,16 +34,20 @@ def _short(resource: str) -> str:
 
 
 READS = {
-    "PrepareRole": {"DataBucket/proteins/*", "ArtifactBucket/runs/*/model/*"},
+    "PrepareRole": {"DataBucket/proteins/*", "DataBucket/weights/*", "ArtifactBucket/runs/*/model/*"},
     "TrainRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("dataset", "init", "checkpoints")},
     "EvaluateRole": {"DataBucket/heldout/*", "ArtifactBucket/runs/*/model/*"},
+    "FetchRole": {"DataBucket/weights/*", "ArtifactBucket/runs/*/model/*"},
     "TrainingPipelineRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("model", "evaluation")},
+    "RegistrationPipelineRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("model", "evaluation")},
 }
 WRITES = {
     "PrepareRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("dataset", "init")},
     "TrainRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("checkpoints", "model")},
     "EvaluateRole": {"ArtifactBucket/runs/*/evaluation/*"},
+    "FetchRole": {"ArtifactBucket/runs/*/model/*"},
     "TrainingPipelineRole": set(),
+    "RegistrationPipelineRole": set(),
 }
 
 
@@ -65,20 +69,34 @@ def test_a_role_lists_only_the_prefixes_it_reads(role: str) -> None:
     assert listed == READS[role]
 
 
-@pytest.mark.parametrize("role", ["PrepareRole", "TrainRole", "EvaluateRole"])
+@pytest.mark.parametrize("role", ["PrepareRole", "TrainRole", "EvaluateRole", "FetchRole"])
 def test_a_job_pulls_from_the_one_repository_and_registers_nothing(role: str) -> None:
     assert may("dev/training", role, "ecr:BatchGetImage") == {"Repository"}
     assert not any("sagemaker:" in str(statement["Action"]) for statement in statements("dev/training", role))
     assert may("dev/training", role, "iam:PassRole") == set()
 
 
-def test_the_pipeline_passes_exactly_the_three_job_roles_and_registers_into_its_own_group() -> None:
-    passed = may("dev/training", "TrainingPipelineRole", "iam:PassRole")
-    assert {re.sub(r"\w{8}\.Arn", "", role) for role in passed} == {"${PrepareRole}", "${TrainRole}", "${EvaluateRole}"}
-    assert may("dev/training", "TrainingPipelineRole", "sagemaker:CreateModelPackage") == {
+@pytest.mark.parametrize(
+    ("pipeline", "roles"),
+    [
+        ("TrainingPipelineRole", {"${PrepareRole}", "${TrainRole}", "${EvaluateRole}"}),
+        ("RegistrationPipelineRole", {"${FetchRole}", "${EvaluateRole}"}),
+    ],
+)
+def test_a_pipeline_passes_exactly_its_jobs_roles_and_registers_into_its_own_group(
+    pipeline: str, roles: set[str]
+) -> None:
+    passed = may("dev/training", pipeline, "iam:PassRole")
+    assert {re.sub(r"\w{8}\.Arn", "", role) for role in passed} == roles
+    assert may("dev/training", pipeline, "sagemaker:CreateModelPackage") == {
         "arn:aws:sagemaker:us-east-1:111111111111:model-package-group/amplify-dev",
         "arn:aws:sagemaker:us-east-1:111111111111:model-package/amplify-dev/*",
     }
+
+
+def test_registration_starts_no_training() -> None:
+    assert may("dev/training", "TrainingPipelineRole", "sagemaker:CreateTrainingJob")
+    assert may("dev/training", "RegistrationPipelineRole", "sagemaker:CreateTrainingJob") == set()
 
 
 def test_the_endpoint_fetches_exactly_the_released_artefact_and_writes_nothing() -> None:

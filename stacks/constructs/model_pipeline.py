@@ -1,4 +1,4 @@
-"""The SageMaker Pipeline of one environment, and the role it starts its jobs with."""
+"""A SageMaker Pipeline, and the role it starts its jobs with."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -8,11 +8,14 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from stacks.constructs.service_role import ServiceRole
-from stacks.pipeline_definition import Json
+from stacks.pipeline_steps import Json
 
 
-class TrainingPipeline(Construct):
-    """A pipeline that may start its own jobs, hand each its role, read the evaluation, and register into one group."""
+class ModelPipeline(Construct):
+    """A pipeline that may start its own jobs, hand each its role, read the evaluation, and register into one group.
+
+    `trains`: some of its jobs are training jobs.
+    """
 
     def __init__(
         self,
@@ -20,31 +23,35 @@ class TrainingPipeline(Construct):
         id: str,
         *,
         name: str,
+        description: str,
         definition: Json,
+        trains: bool,
         model_package_group: str,
         job_roles: list[ServiceRole],
         artifact_bucket: s3.IBucket,
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, id)
-        self.role = ServiceRole(self, "Role", description="Starts the jobs of the training pipeline")
+        self.role = ServiceRole(self, "Role", description=f"Starts the jobs of {name}")
         self.role.read(artifact_bucket, "runs/*/model/", "runs/*/evaluation/")
         self.role.use_key(key, writes=False, volumes=False)
-        for statement in self._statements(model_package_group, job_roles):
+        for statement in self._statements(model_package_group, job_roles, trains):
             self.role.add_to_policy(statement)
 
         self.pipeline = sagemaker.CfnPipeline(
             self,
             "Pipeline",
             pipeline_name=name,
-            pipeline_description="Proteins to a registered model: prepare, train, evaluate, register",
+            pipeline_description=description,
             role_arn=self.role.role_arn,
             pipeline_definition={"PipelineDefinitionBody": cdk.Stack.of(self).to_json_string(definition)},
         )
         # A run may be started the moment the pipeline exists: its roles must be able to do their work by then.
         self.pipeline.node.add_dependency(*(role.policy for role in (self.role, *job_roles)))
 
-    def _statements(self, model_package_group: str, job_roles: list[ServiceRole]) -> list[iam.PolicyStatement]:
+    def _statements(
+        self, model_package_group: str, job_roles: list[ServiceRole], trains: bool
+    ) -> list[iam.PolicyStatement]:
         def arn(resource: str) -> str:
             stack = cdk.Stack.of(self)
             return f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:{resource}"
@@ -53,11 +60,15 @@ class TrainingPipeline(Construct):
             return [f"sagemaker:{verb}{noun}" for verb in verbs.split()]
 
         # SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>.
-        processing, training = arn("processing-job/pipelines-*"), arn("training-job/pipelines-*")
+        kinds = {"ProcessingJob": arn("processing-job/pipelines-*")}
+        if trains:
+            kinds["TrainingJob"] = arn("training-job/pipelines-*")
         return [
-            iam.PolicyStatement(actions=actions("Create Describe Stop", "ProcessingJob"), resources=[processing]),
-            iam.PolicyStatement(actions=actions("Create Describe Stop", "TrainingJob"), resources=[training]),
-            iam.PolicyStatement(actions=["sagemaker:AddTags"], resources=[processing, training]),
+            *(
+                iam.PolicyStatement(actions=actions("Create Describe Stop", kind), resources=[jobs])
+                for kind, jobs in kinds.items()
+            ),
+            iam.PolicyStatement(actions=["sagemaker:AddTags"], resources=list(kinds.values())),
             iam.PolicyStatement(
                 actions=[*actions("Create Describe", "ModelPackage"), "sagemaker:DescribeModelPackageGroup"],
                 resources=[
