@@ -128,8 +128,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Pr
     """Deployed, trained, approved and served, by the commands that the README names."""
     folder = tmp_path_factory.mktemp("e2e")
     root = folder / "clone"
-    tracked = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in tracked.decode().split("\0"):
+    listing = ["git", "ls-files", "-coz", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
+    for name in listed.decode().split("\0"):
         if name and (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
