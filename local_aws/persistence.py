@@ -18,8 +18,8 @@ from local_aws.ministack_patches import encode, state_of_services
 
 logger = logging.getLogger("local_aws")
 
-LEAST_PAUSE, MOST_PAUSE = 0.1, 5.0  # seconds between two saves: after a request, and without one
-SHARE = 10  # saving takes at most one part in ten of the time: 3 ms for small tables, 0.1 s for 10,000 lines of logs
+LEAST_PAUSE, BUSY_PAUSE, IDLE_PAUSE = 0.1, 1.0, 5.0  # seconds between two saves: after a request, and without one
+SHARE = 10  # saving takes one part in ten of the time: 3 ms for small tables, 0.1 s for 10,000 lines of logs
 ATTEMPTS = 10
 
 
@@ -41,14 +41,15 @@ class Saver(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.is_set():
-            self._wake.wait(MOST_PAUSE)
+            self._wake.wait(IDLE_PAUSE)
             self._wake.clear()
             began = time.monotonic()
             try:
                 self._save(asyncio.run_coroutine_threadsafe(_copies_on_loop(), self._loop).result())
             except Exception:
                 logger.exception("the state cannot be saved; trying again")
-            self._ended.wait(max(LEAST_PAUSE, SHARE * (time.monotonic() - began)))
+            # A machine that is busy with other things makes saving slow: what was answered must not wait long for that.
+            self._ended.wait(min(BUSY_PAUSE, max(LEAST_PAUSE, SHARE * (time.monotonic() - began))))
 
     def something_changed(self) -> None:
         """A request that may have changed something was answered."""

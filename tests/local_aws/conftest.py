@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,19 @@ def kill_9() -> Callable[[server.LocalAws], None]:
 
 
 @pytest.fixture
-def on_disk(own_folder: Path) -> Callable[[str, str], bool]:
-    """on_disk("ecr", word): `own_folder`'s server has saved a table of ECR that has the word in it; waits for that."""
+def on_disk(own_folder: Path) -> Callable[[Callable[[str], Any]], None]:
+    """on_disk(clients): waits until all that `own_folder`'s server has answered so far is in its files."""
 
-    def saved(service: str, word: str) -> bool:
-        file = own_folder / "state" / f"{service}.json"
-        return wait_until(lambda: file.exists() and word in file.read_text(), 20)
+    def wait(clients: Callable[[str], Any]) -> None:
+        file = own_folder / "state" / "ssm.json"
+        for _ in range(
+            2
+        ):  # tables are written one after the other: the second mark is there once the first round ended
+            mark = f"/mark/{uuid.uuid4().hex}"
+            clients("ssm").put_parameter(Name=mark, Value="x", Type="String")
+            assert wait_until(lambda mark=mark: file.exists() and mark in file.read_text(), 30)
 
-    return saved
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -332,7 +332,7 @@ def test_the_next_server_brings_back_what_was_in_service_and_none_is_left_by_the
     settled(own, "kept")
     pid = int(ask(own, "kept", b"pid"))
     assert descendants(running.pid)
-    assert on_disk("ecr", image.partition(":")[2])
+    on_disk(own)
     if how == "killed":
         kill_9(running)
     else:

@@ -37,16 +37,16 @@ RESOURCES = {
     "Parameter": {"Type": "AWS::SSM::Parameter", "Properties": {"Name": "/kept", "Type": "String", "Value": "1"}},
     "Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "/kept"}},
 }
-A_MOMENT = 1.0  # in which everything that was answered reaches the disk
+A_MOMENT = 2.0  # in which everything that was answered reaches the disk
 
 
-def test_a_stack_and_all_it_made_survive_kill_9(own_folder, clients_of, kill_9, deploy):
+def test_a_stack_and_all_it_made_survive_kill_9(own_folder, clients_of, kill_9, on_disk, deploy):
     running = server.start(own_folder)
     aws = clients_of(running)
     assert deploy(aws("cloudformation"), "stack", RESOURCES)["StackStatus"] == "CREATE_COMPLETE"
     aws("ecr").put_image(repositoryName="kept", imageManifest='{"schemaVersion": 2}', imageTag="1")
     versions = [aws("s3").put_object(Bucket="kept", Key="a/b", Body=body)["VersionId"] for body in (b"one", b"two")]
-    time.sleep(A_MOMENT)
+    on_disk(aws)
     kill_9(running)
 
     aws = clients_of(server.start(own_folder))
@@ -64,17 +64,17 @@ def test_a_stack_and_all_it_made_survive_kill_9(own_folder, clients_of, kill_9, 
     assert aws("kms").list_keys()["Keys"]
 
 
-def test_what_was_deleted_stays_deleted_after_kill_9(own_folder, clients_of, kill_9, deploy):
+def test_what_was_deleted_stays_deleted_after_kill_9(own_folder, clients_of, kill_9, on_disk, deploy):
     running = server.start(own_folder)
     aws = clients_of(running)
     deploy(aws("cloudformation"), "stack", RESOURCES)
     aws("s3").put_object(Bucket="kept", Key="k", Body=b"x")
-    time.sleep(A_MOMENT)
+    on_disk(aws)
     for version in aws("s3").list_object_versions(Bucket="kept")["Versions"]:
         aws("s3").delete_object(Bucket="kept", Key="k", VersionId=version["VersionId"])
     aws("cloudformation").delete_stack(StackName="stack")
     aws("cloudformation").get_waiter("stack_delete_complete").wait(StackName="stack", WaiterConfig={"Delay": 1})
-    time.sleep(A_MOMENT)
+    on_disk(aws)
     kill_9(running)
 
     aws = clients_of(server.start(own_folder))
@@ -108,7 +108,7 @@ def test_kill_9_in_the_midst_of_writing_loses_nothing_that_was_older_than_a_mome
 
     writer = threading.Thread(target=write)
     writer.start()
-    time.sleep(2.5)
+    time.sleep(A_MOMENT + 2)
     kill_9(running)
     killed = time.monotonic()
     writer.join()

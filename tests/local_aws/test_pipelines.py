@@ -335,7 +335,7 @@ def test_a_killed_server_tells_which_step_it_took_with_it_and_a_retry_goes_on(ow
     execution = run(own, evaluated(image, "1"), processing("Long", image, "wait", "3", DependsOn=["Evaluate"]))
     assert wait_until(lambda: running(own, execution, "Long"), 60)
     before = steps_of(own, execution)["Evaluate"]
-    assert on_disk("ecr", image.partition(":")[2])
+    on_disk(own)
     kill_9(server.status(own_folder))
     own = clients_of(server.start(own_folder))
     described = ended(own, execution)
