@@ -14,14 +14,16 @@ from operate.errors import OperateError
 Prefix = Literal["proteins", "heldout"]
 
 
-def add(s3: Any, bucket: str, prefix: Prefix, path: Path) -> tuple[str, bool]:
-    """Upload one FASTA file; returns its URI, and whether the same bytes were there already.
+def add(s3: Any, bucket: str, prefix: Prefix, path: Path, *, folder: str = "") -> tuple[str, bool]:
+    """Upload one FASTA file, into a `folder` (with its `/`) below the prefix where one is given.
+
+    Returns its URI, and whether the same bytes were there already.
 
     Raises OperateError for what does not even begin like FASTA: it would only fail later, in a job. The records
     themselves are judged there, by the rules that training goes by.
     """
     fasta.check_beginning(path)
-    key = f"{prefix}/{path.name}"
+    key = f"{prefix}/{folder}{path.name}"
     return f"s3://{bucket}/{key}", not _put(s3, bucket, key, path)
 
 

@@ -47,10 +47,14 @@ class Plan:
     overrides: str
     records: int | None
     """Of each proteome, at most so many records; None: all."""
+    folder: str
+    """Of the data bucket, below `proteins/` and `heldout/`: neither demo reads the other's proteomes, or a person's."""
 
 
-FULL = Plan(recipe="demo", overrides="{}", records=None)
-QUICK = Plan(recipe="tiny", overrides='{"steps": 200, "decay_steps": 200}', records=QUICK_RECORDS)
+FULL = Plan(recipe="demo", overrides="{}", records=None, folder="demo/")
+QUICK = Plan(
+    recipe="tiny", overrides='{"steps": 200, "decay_steps": 200}', records=QUICK_RECORDS, folder="demo-quick/"
+)
 """Does everything work on this machine? The same way with a model too small to be of use, in about a minute."""
 
 
@@ -136,7 +140,8 @@ def upload_proteomes(aws: Aws, settings: Settings, screen: Screen, plan: Plan) -
         bucket = deployment.output(aws, "storage", "DataBucketName")
         held_out = paths[-1]
         for proteome, path in zip(PROTEOMES, paths, strict=True):
-            _, unchanged = data.add(aws.client("s3"), bucket, "heldout" if proteome.held_out else "proteins", path)
+            prefix: data.Prefix = "heldout" if proteome.held_out else "proteins"
+            _, unchanged = data.add(aws.client("s3"), bucket, prefix, path, folder=plan.folder)
             records = min(proteome.records, plan.records or proteome.records)
             use = "held out" if proteome.held_out else "training"
             step.say(f"{proteome.species:<32} {records:>5,} records  {use}{', was there already' if unchanged else ''}")
@@ -150,7 +155,13 @@ def train(aws: Aws, screen: Screen, plan: Plan) -> tuple[str, Record]:
     """Step 4; returns the pipeline execution's ARN and what was seen of it."""
     with screen.step("Train, evaluate and register: one run of the SageMaker Pipeline") as step:
         pipeline = deployment.output(aws, "training", "PipelineName")
-        parameters = {"recipe": plan.recipe, "overrides": plan.overrides}
+        bucket = deployment.output(aws, "storage", "DataBucketName")
+        parameters = {
+            "recipe": plan.recipe,
+            "overrides": plan.overrides,
+            "data": f"s3://{bucket}/proteins/{plan.folder}",
+            "heldout": f"s3://{bucket}/heldout/{plan.folder}",
+        }
         execution = pipeline_run.start(aws, pipeline, parameters, title="amplify demo")
         step.say(f"recipe {plan.recipe}, run {execution.rsplit('/', 1)[-1]}")
         return execution, watch(aws, execution, step)
