@@ -52,9 +52,7 @@ class Plan:
 
 
 FULL = Plan(recipe="demo", overrides="{}", records=None, folder="demo/")
-QUICK = Plan(
-    recipe="tiny", overrides='{"steps": 200, "decay_steps": 200}', records=QUICK_RECORDS, folder="demo-quick/"
-)
+QUICK = Plan(recipe="tiny", overrides='{"steps": 200, "decay_steps": 200}', records=QUICK_RECORDS, folder="demo-quick/")
 """Does everything work on this machine? The same way with a model too small to be of use, in about a minute."""
 
 
