@@ -54,7 +54,7 @@ parity: setup   ## the model's numbers against the published weights, where the 
 	PYTHONPATH=model_code:. $(RUN) tests/model/parity.py
 
 test-gpu:       ## needs only torch, numpy, safetensors and pytest: PYTHON=<an interpreter that has them>
-	PYTHONPATH=model_code $(PYTHON) -m pytest -q -p no:cacheprovider -c /dev/null --rootdir tests/gpu tests/gpu
+	PYTHONPATH=model_code $(PYTHON) -m pytest -q -rs -p no:cacheprovider -c /dev/null --rootdir tests/gpu tests/gpu
 
 clean: down     ## forget everything local: AWS's state, reports, installed packages
 	rm -rf .local demo-report cdk.out .venv node_modules
