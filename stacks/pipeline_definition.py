@@ -12,6 +12,7 @@ from stacks.pipeline_steps import (
     Surroundings,
     channel,
     check_loss,
+    checkpoints_of_this_run,
     evaluate,
     heldout_parameter,
     of_this_run,
@@ -123,7 +124,7 @@ def _train(training: Training, around: Surroundings) -> Json:
                 channel("init", output_of("Prepare", "init")),
             ],
             "OutputDataConfig": {"S3OutputPath": of_this_run(around, "model/"), "KmsKeyId": around.key_arn},
-            "CheckpointConfig": {"S3Uri": of_this_run(around, "checkpoints/"), "LocalPath": "/opt/ml/checkpoints"},
+            "CheckpointConfig": {"S3Uri": checkpoints_of_this_run(around), "LocalPath": "/opt/ml/checkpoints"},
             "ResourceConfig": {
                 "InstanceType": parameter("instance_type"),
                 "InstanceCount": parameter("instance_count"),

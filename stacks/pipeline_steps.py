@@ -1,7 +1,8 @@
 """Steps that pipelines share, and the parts that steps are made of: JSON values, no CDK, no SDK.
 
-Every run writes below s3://<artifact bucket>/runs/<pipeline execution id>/, so two runs never share a file and a
-retried step finds its checkpoints again.
+Every run writes below s3://<artifact bucket>/runs/<pipeline execution id>/, so two runs never share a file; and its
+checkpoints below …/checkpoints/<pipeline execution id>/, where a retried step finds them and a life-cycle rule, which
+can name only the start of a key, lets them expire.
 """
 
 from dataclasses import dataclass
@@ -150,6 +151,10 @@ def _path_of_this_run(around: Surroundings, path: str) -> tuple[str, Json, str]:
 
 def of_this_run(around: Surroundings, path: str) -> Json:
     return _join(*_path_of_this_run(around, path))
+
+
+def checkpoints_of_this_run(around: Surroundings) -> Json:
+    return _join(f"s3://{around.artifact_bucket}/checkpoints/", {"Get": "Execution.PipelineExecutionId"}, "/")
 
 
 def channel(name: str, s3_uri: Json) -> Json:

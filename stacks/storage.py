@@ -40,9 +40,7 @@ class StorageStack(cdk.Stack):
             "ArtifactBucket",
             key=self.key,
             access_logs=access_logs,
-            # Most old versions here are checkpoints that training replaced: large, and worthless a week later. A rule
-            # can name only the start of a key, so it holds for all of a run; a model is written once and stays current.
-            lifecycle_rules=[_keep_old_versions(cdk.Duration.days(7))],
+            lifecycle_rules=[_keep_old_versions(cdk.Duration.days(90)), _checkpoints()],
         )
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
 
@@ -74,6 +72,17 @@ class StorageStack(cdk.Stack):
                 conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
+
+
+def _checkpoints() -> s3.LifecycleRule:
+    """Large, replaced many times a run, and of no use once the run has its model; a month is time to retry one."""
+    return s3.LifecycleRule(
+        id="checkpoints",
+        prefix="checkpoints/",
+        expiration=cdk.Duration.days(30),
+        noncurrent_version_expiration=cdk.Duration.days(1),
+        abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+    )
 
 
 def _keep_old_versions(for_time: cdk.Duration) -> s3.LifecycleRule:

@@ -48,8 +48,8 @@ class TrainingStack(cdk.Stack):
         prepare.run_as_container(registry.repository, **PROCESSING_JOBS)
 
         train = ServiceRole(self, "TrainRole", description="Reads a dataset, writes checkpoints and a model")
-        train.read(artifacts, "runs/*/dataset/", "runs/*/init/", "runs/*/checkpoints/")
-        train.write(artifacts, "runs/*/checkpoints/", "runs/*/model/")
+        train.read(artifacts, "runs/*/dataset/", "runs/*/init/", "checkpoints/")
+        train.write(artifacts, "checkpoints/", "runs/*/model/")
         train.run_as_container(registry.repository, **TRAINING_JOBS)
 
         evaluate = ServiceRole(self, "EvaluateRole", description="Reads a model and held-out proteins, writes a score")

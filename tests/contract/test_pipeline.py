@@ -114,13 +114,14 @@ def test_a_registered_model_waits_for_a_person_and_says_where_it_comes_from() ->
     assert set(register["CustomerMetadataProperties"]) == {"recipe", "data", "init", "pipeline_execution"}
 
 
-def test_all_that_a_run_makes_lies_below_its_own_prefix() -> None:
+def test_all_that_a_run_makes_lies_below_its_own_prefixes() -> None:
     text = json.dumps(definition()["Steps"])
-    places = re.findall(
-        r's3://\$\{[^}]*ArtifactBucket[^}]*\}/runs/", \{"Get": "Execution.PipelineExecutionId"\}, "/(\w+)', text
-    )
-    assert set(places) == {"dataset", "init", "checkpoints", "model", "evaluation"}
-    assert text.count("s3://") == len(places)
+    bucket, run = r"s3://\$\{[^}]*ArtifactBucket[^}]*\}", r'", \{"Get": "Execution.PipelineExecutionId"\}, "/'
+    parts = re.findall(rf"{bucket}/runs/{run}(\w+)", text)
+    assert set(parts) == {"dataset", "init", "model", "evaluation"}
+    checkpoints = re.findall(rf'{bucket}/checkpoints/{run}"', text)
+    assert len(checkpoints) == 1
+    assert text.count("s3://") == len(parts) + len(checkpoints)
 
 
 def test_every_recipe_says_its_own_name() -> None:

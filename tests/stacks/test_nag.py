@@ -29,7 +29,7 @@ VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 EXPLAINED = [  # construct path, finding, reason
     (
         r"training/(Prepare|Train|Evaluate|Fetch)Role",
-        r"ArtifactBucket\w+/runs/\*/(dataset|init|checkpoints|model|evaluation)/\*",
+        r"ArtifactBucket\w+/(runs/\*/(dataset|init|model|evaluation)|checkpoints)/\*",
         ONE_RUN,
     ),
     (r"training/(Training|Registration)Pipeline/Role", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),

@@ -186,7 +186,7 @@ def test_spot_brings_its_longest_wait_and_on_demand_names_none() -> None:
 def test_training_can_always_go_on_from_a_checkpoint_of_the_same_run(training: Training) -> None:
     definition = training_definition(training, AROUND)
     checkpoint = steps(definition)["Train"]["Arguments"]["CheckpointConfig"]
-    assert resolved(checkpoint["S3Uri"], definition) == "s3://artifact-bucket/runs/k3x9q2m7w1ab/checkpoints/"
+    assert resolved(checkpoint["S3Uri"], definition) == "s3://artifact-bucket/checkpoints/k3x9q2m7w1ab/"
 
 
 def test_a_run_may_choose_only_among_the_environments_instance_types(training: Training) -> None:

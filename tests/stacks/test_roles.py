@@ -35,7 +35,7 @@ def _short(resource: str) -> str:
 
 READS = {
     "PrepareRole": {"DataBucket/proteins/*", "DataBucket/weights/*", "ArtifactBucket/runs/*/model/*"},
-    "TrainRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("dataset", "init", "checkpoints")},
+    "TrainRole": {f"ArtifactBucket/{part}/*" for part in ("runs/*/dataset", "runs/*/init", "checkpoints")},
     "EvaluateRole": {"DataBucket/heldout/*", "ArtifactBucket/runs/*/model/*"},
     "FetchRole": {"DataBucket/weights/*", "ArtifactBucket/runs/*/model/*"},
     "TrainingPipelineRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("model", "evaluation")},
@@ -43,7 +43,7 @@ READS = {
 }
 WRITES = {
     "PrepareRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("dataset", "init")},
-    "TrainRole": {f"ArtifactBucket/runs/*/{part}/*" for part in ("checkpoints", "model")},
+    "TrainRole": {"ArtifactBucket/checkpoints/*", "ArtifactBucket/runs/*/model/*"},
     "EvaluateRole": {"ArtifactBucket/runs/*/evaluation/*"},
     "FetchRole": {"ArtifactBucket/runs/*/model/*"},
     "TrainingPipelineRole": set(),

@@ -40,19 +40,38 @@ def test_alarms_can_publish_to_the_encrypted_topic() -> None:
     assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "333333333333"}}
 
 
-def test_old_versions_go_after_a_week_in_the_artifact_bucket_and_after_a_quarter_among_the_proteins() -> None:
+def life_cycles() -> dict[str, dict[str, dict[str, Any]]]:
+    """By kind of bucket: rule id → rule."""
     buckets = resources(templates()["prod/storage"], "AWS::S3::Bucket")
-    kept = {
-        id_: bucket["Properties"]["LifecycleConfiguration"]["Rules"][0]["NoncurrentVersionExpiration"]["NoncurrentDays"]
+    return {
+        id_.split("Bucket")[0]: {rule["Id"]: rule for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]}
         for id_, bucket in buckets.items()
     }
-    assert kept == {"AccessLogBucketDA470295": 1, "DataBucketE3889A50": 90, "ArtifactBucket7410C9EF": 7}
 
 
-def test_no_rule_expires_a_current_object_but_access_logs() -> None:
-    for id_, bucket in resources(templates()["prod/storage"], "AWS::S3::Bucket").items():
-        expires = [rule.get("ExpirationInDays") for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]]
-        assert expires == ([365] if id_.startswith("AccessLog") else [None])
+def test_old_versions_of_proteins_and_models_go_after_a_quarter_and_those_of_checkpoints_after_a_day() -> None:
+    kept = {
+        (bucket, rule.get("Prefix", "")): rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+        for bucket, rules in life_cycles().items()
+        for rule in rules.values()
+    }
+    assert kept == {("AccessLog", ""): 1, ("Data", ""): 90, ("Artifact", ""): 90, ("Artifact", "checkpoints/"): 1}
+
+
+def test_only_access_logs_and_checkpoints_ever_expire_while_they_are_current() -> None:
+    expires = {
+        (bucket, rule.get("Prefix", "")): rule["ExpirationInDays"]
+        for bucket, rules in life_cycles().items()
+        for rule in rules.values()
+        if "ExpirationInDays" in rule
+    }
+    assert expires == {("AccessLog", ""): 365, ("Artifact", "checkpoints/"): 30}
+
+
+def test_every_rule_clears_up_uploads_that_were_never_finished() -> None:
+    for rules in life_cycles().values():
+        for rule in rules.values():
+            assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] <= 7
 
 
 def alarms(stack: str) -> dict[str, dict[str, Any]]:
