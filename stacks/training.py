@@ -67,7 +67,7 @@ class TrainingStack(cdk.Stack):
         for role, instance_type in (
             (prepare, training.prepare_instance_type),
             (fetch, training.prepare_instance_type),
-            (train, training.instance_types[0]),  # the others are of its kind: config.py sees to it
+            (train, training.instance_types[0]),  # the others are of its kind: Training sees to it
             (evaluate, training.evaluate_instance_type),
         ):
             role.use_key(storage.key, writes=True, volumes=not has_local_disk(instance_type))
