@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stacks.config.capacity import TrainingPlan
 from stacks.config.checks import not_matching, raise_if_any
 from stacks.config.endpoint import Endpoint
 from stacks.config.training import Training
@@ -37,6 +38,10 @@ class Environment:
             *not_matching("account", self.account, r"\d{12}", "the twelve digits of an AWS account"),
             *not_matching("region", self.region, r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as eu-central-1"),
         ]
+        if self.training is not None and isinstance(plan := self.training.capacity, TrainingPlan):
+            here = f":{self.region}:{self.account}:"
+            if here not in plan.arn:
+                faults.append(f"arn of TrainingPlan is {plan.arn}: give a plan of this region and account, …{here}…")
         raise_if_any(f"environment {self.name}", faults)
 
     @property
