@@ -94,7 +94,7 @@ class Container:
         return code
 
     def ask_to_stop(self, grace_seconds: float) -> None:
-        """SIGTERM now, SIGKILL of everything after the grace; does not wait for either."""
+        """SIGTERM now, SIGKILL of everything after the grace, at once without any; does not wait for either."""
         self._tell(f"stop {grace_seconds}\n")
 
     def stop(self, grace_seconds: float) -> int:

@@ -201,6 +201,12 @@ def test_a_job_without_a_keep_alive_period_has_no_pool(aws, image):
     assert pool(aws, name) is None
 
 
+def test_a_job_tells_the_tags_that_it_was_given(aws, image):
+    tags = [{"Key": "environment", "Value": "local"}, {"Key": "step", "Value": "Train"}]
+    job = ended(aws, start(aws, image, Tags=tags))
+    assert aws("sagemaker").list_tags(ResourceArn=job["TrainingJobArn"])["Tags"] == tags
+
+
 # ---- preferences, plans, and rules -----------------------------------------------------------------------------------
 
 
