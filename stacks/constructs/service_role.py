@@ -87,7 +87,7 @@ class ServiceRole(iam.Role):
             interfaces,
             {"ArnEquals": {"ec2:Subnet": subnets}},
         )
-        # Taking a permission back: AWS names no condition key of it that holds the subnet.
+        # Taking a permission back opens nothing, and a clean-up must not fail for a key that may not be there.
         self._allow(["ec2:DeleteNetworkInterfacePermission"], interfaces)
         self._allow(  # AWS defines these without a resource
             [
