@@ -10,7 +10,7 @@ import shutil
 import time
 from typing import Any
 
-from local_aws import images, jobs, store, warm_pools
+from local_aws import images, jobs, networks, store, warm_pools
 from local_aws.errors import in_use, invalid, not_emulated
 from local_aws.hosts import hosts_of, shared_machine
 from local_aws.interruptions import Interruption
@@ -42,6 +42,7 @@ MESSAGES = {
 def create(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
     name = request["TrainingJobName"]
     check(request)
+    networks.check_vpc_config(scope, request.get("VpcConfig"))
     arn, now = scope.arn(f"{KIND}/{name}"), time.time()
     record = {
         "EnableNetworkIsolation": False,

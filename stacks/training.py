@@ -17,6 +17,7 @@ from stacks.pipeline_steps import Surroundings
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
 from stacks.training_types import MACHINES
+from stacks.vpc_config import VpcConfig
 
 PROCESSING_JOBS = {"log_group": "/aws/sagemaker/ProcessingJobs", "metric_namespace": "/aws/sagemaker/ProcessingJobs"}
 TRAINING_JOBS = {"log_group": "/aws/sagemaker/TrainingJobs", "metric_namespace": "/aws/sagemaker/TrainingJobs"}
@@ -34,6 +35,7 @@ class TrainingStack(cdk.Stack):
         training: Training,
         storage: StorageStack,
         registry: RegistryStack,
+        vpc: VpcConfig | None,
         model_code: Path,
         **kwargs: Any,
     ) -> None:
@@ -73,6 +75,10 @@ class TrainingStack(cdk.Stack):
         ):
             role.use_key(storage.key, writes=True, volumes=not has_local_disk(instance_type))
 
+        if vpc is not None:  # Fetch stays outside: it brings in what the network keeps out
+            for role in (prepare, train, evaluate):
+                role.join(vpc)
+
         around = Surroundings(
             environment=environment.name,
             image_uri=image_uri,
@@ -84,6 +90,7 @@ class TrainingStack(cdk.Stack):
             train_role_arn=train.role_arn,
             evaluate_role_arn=evaluate.role_arn,
             fetch_role_arn=fetch.role_arn,
+            vpc=vpc,
         )
         into_the_registry = partial(
             ModelPipeline,

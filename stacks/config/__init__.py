@@ -7,6 +7,7 @@ from stacks.config.capacity import InstancePreferences, ManagedSpot, OnDemand, T
 from stacks.config.checks import SettingsError
 from stacks.config.endpoint import Endpoint
 from stacks.config.environment import Environment
+from stacks.config.network import Network
 from stacks.config.training import ImageTarget, Training
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ImageTarget",
     "InstancePreferences",
     "ManagedSpot",
+    "Network",
     "OnDemand",
     "SettingsError",
     "Training",
