@@ -3,10 +3,23 @@
 `environments.py` holds the values. Nothing below this door reads the environment or a context value for a setting.
 """
 
+from stacks.config.capacity import InstancePreferences, ManagedSpot, OnDemand, TrainingPlan, WarmPool
 from stacks.config.checks import SettingsError
 from stacks.config.endpoint import Endpoint
 from stacks.config.environment import Environment
 from stacks.config.network import Network
 from stacks.config.training import ImageTarget, Training
 
-__all__ = ["Endpoint", "Environment", "ImageTarget", "Network", "SettingsError", "Training"]
+__all__ = [
+    "Endpoint",
+    "Environment",
+    "ImageTarget",
+    "InstancePreferences",
+    "ManagedSpot",
+    "Network",
+    "OnDemand",
+    "SettingsError",
+    "Training",
+    "TrainingPlan",
+    "WarmPool",
+]

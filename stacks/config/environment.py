@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stacks.config.capacity import TrainingPlan
 from stacks.config.checks import not_matching, raise_if_any
 from stacks.config.endpoint import Endpoint
 from stacks.config.network import Network
@@ -49,6 +50,10 @@ class Environment:
             *not_matching("region", self.region, r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as eu-central-1"),
             *self._faults_of_the_network(),
         ]
+        if self.training is not None and isinstance(plan := self.training.capacity, TrainingPlan):
+            here = f":{self.region}:{self.account}:"
+            if here not in plan.arn:
+                faults.append(f"arn of TrainingPlan is {plan.arn}: give a plan of this region and account, …{here}…")
         raise_if_any(f"environment {self.name}", faults)
 
     def _faults_of_the_network(self) -> Iterable[str]:

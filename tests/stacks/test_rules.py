@@ -1,6 +1,7 @@
 """Every rule holds in every template, and every rule notices the template that breaks it."""
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -64,6 +65,20 @@ def removing(type_: str) -> Callable[[Template], None]:
     return lambda template: template["Resources"].pop(next(iter(resources(template, type_))))
 
 
+def rewriting(old: str, new: str) -> Callable[[Template], None]:
+    """Breaks a template: changes the text of the first pipeline's definition."""
+
+    def breakage(template: Template) -> None:
+        properties = next(iter(resources(template, "AWS::SageMaker::Pipeline").values()))["Properties"]
+        text = json.dumps(properties["PipelineDefinition"])
+        escaped = [json.dumps(part)[1:-1] for part in (old, new)]
+        assert escaped[0] in text
+        properties["PipelineDefinition"] = json.loads(text.replace(*escaped))
+
+    return breakage
+
+
+TRAINING_RULE = rules.training_jobs_are_isolated_encrypted_bounded_and_can_go_on
 PLAIN_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
 KMS_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
 HALF_PRIVATE = {
@@ -145,6 +160,11 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "prod/endpoint",
         setting("AWS::SageMaker::Endpoint", "DeploymentConfig", None),
     ),
+    (TRAINING_RULE, "dev/training", rewriting('"CheckpointConfig":', '"ResumeConfig":')),
+    (TRAINING_RULE, "dev/training", rewriting('"EnableNetworkIsolation":true,"EnableI', '"EnableI')),
+    (TRAINING_RULE, "local/training", rewriting('"EnableInterContainerTrafficEncryption":true', '"Encrypt":true')),
+    (TRAINING_RULE, "local/training", rewriting('"MaxRuntimeInSeconds":3600', '"MaxPendingTimeInSeconds":3600')),
+    (TRAINING_RULE, "local/training", rewriting('"KmsKeyId":', '"Key":')),
     (rules.alarms_ring_somewhere, "prod/endpoint", setting("AWS::CloudWatch::Alarm", "AlarmActions", [])),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Model", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Endpoint", "DependsOn")),
