@@ -13,7 +13,7 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import api, cloudformation, lifecycle, ministack_patches, recorded_types, s3_buckets
+from local_aws import alarms, api, cloudformation, lifecycle, ministack_patches, recorded_types, s3_buckets
 from local_aws.persistence import Saver
 from local_aws.settings import HOST, WHO_PATH, Settings
 
@@ -26,6 +26,7 @@ def run(ours: Settings) -> int:
     ministack_patches.run_in_threads()
     ministack_patches.encrypt_with_the_buckets_key()
     s3_buckets.install()
+    alarms.install()
     ministack_patches.route_sagemaker(api.handle)
     cloudformation.install()
     recorded_types.install()
@@ -47,6 +48,7 @@ async def _serve(ours: Settings) -> None:
     stopped, ready = asyncio.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_to_stop, loop, stopped, saver)
+    lifecycle.on_start.append(alarms.Clock(loop).start)
     opening = loop.create_task(_open(ours, saver, ready))
     await hypercorn_serve(_with_identity(ministack.app.app, ours, ready, saver), config, shutdown_trigger=stopped.wait)
     opening.cancel()
