@@ -29,6 +29,7 @@ from local_aws import (
     runtime,
     store,
     training,
+    transform,
     validation,
 )
 from local_aws.errors import SageMakerError, not_emulated
@@ -46,6 +47,7 @@ OPERATIONS: dict[str, Operation] = {
     **registry.OPERATIONS,
     **training.OPERATIONS,
     **processing.OPERATIONS,
+    **transform.OPERATIONS,
     **endpoint_configs.OPERATIONS,
     **endpoints.OPERATIONS,
     **pipelines.OPERATIONS,
@@ -91,6 +93,7 @@ def restore(settings: Settings) -> None:
     jobs.clear_folders()
     training.end_interrupted()
     processing.end_interrupted()
+    transform.end_interrupted()
     executions.end_interrupted()
     executions.use(call)
     endpoint_life.restore()

@@ -1,4 +1,4 @@
-"""What training and processing jobs share: one thread a job, from its request to its end.
+"""What training, processing and transform jobs share: one thread a job, from its request to its end.
 
     fetch the inputs ─ start the container ─ watch it (stop requests, time limit, uploads) ─ store the results
 
@@ -59,7 +59,7 @@ class Run:
     """A job that runs now."""
 
     scope: Scope
-    kind: str  # training-job | processing-job
+    kind: str  # training-job | processing-job | transform-job
     name: str
     folder: Path  # what SAGEMAKER_BASE_DIR names: it stands for /opt/ml
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -82,6 +82,11 @@ class Run:
         """As `stop`, within the seconds that an ending server has."""
         self._shutdown.set()
         self._stop.set()
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set once it was asked to end: for what waits."""
+        return self._stop
 
     @property
     def stop_requested(self) -> bool:
