@@ -13,7 +13,7 @@ class RecordError(ValueError):
 def payloads(content: bytes, split: str, strategy: str, most: int | None) -> Iterator[bytes]:
     """The bodies of the requests for one object. `most` bytes each; None for any number.
 
-    `split` is None or Line, `strategy` SingleRecord or MultiRecord: as many whole records as fit. A line's end separates
+    `split` is None or Line, `strategy` SingleRecord or MultiRecord: as many whole ones as fit. A line's end separates
     records and belongs to none, so that a file with one at its end has no empty last record.
 
     >>> list(payloads(b"a\\nbb\\nccc\\n", "Line", "MultiRecord", 5))
