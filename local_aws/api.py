@@ -27,6 +27,7 @@ from local_aws import (
     registry,
     resources,
     runtime,
+    scaling_loop,
     store,
     training,
     transform,
@@ -98,9 +99,10 @@ def restore(settings: Settings) -> None:
     executions.use(call)
     endpoint_life.restore()
     async_inference.restore()
-    endpoint_metrics.sources.append(async_results.Backlogs(async_inference.queues).look)
+    endpoint_metrics.sources.append(async_results.Backlogs(async_inference.queue_of).look)
     endpoint_metrics.start()
     data_capture.start()
+    scaling_loop.start()
 
 
 def shutdown() -> None:

@@ -13,7 +13,17 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import alarms, api, cloudformation, lifecycle, ministack_patches, recorded_types, s3_buckets
+from local_aws import (
+    alarms,
+    api,
+    cloudformation,
+    lifecycle,
+    ministack_patches,
+    recorded_types,
+    s3_buckets,
+    scaling,
+    scaling_types,
+)
 from local_aws.persistence import Saver
 from local_aws.settings import HOST, WHO_PATH, Settings
 
@@ -28,7 +38,9 @@ def run(ours: Settings) -> int:
     s3_buckets.install()
     alarms.install()
     ministack_patches.route_sagemaker(api.handle)
+    ministack_patches.route_application_auto_scaling(scaling.handle)
     cloudformation.install()
+    scaling_types.install()
     recorded_types.install()
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)

@@ -118,9 +118,10 @@ def shut_down() -> None:
     _stopping.set()
 
 
-def queues() -> list[Queue]:
+def queue_of(scope: Scope, endpoint: str) -> Queue | None:
+    """The queue of an endpoint that was asked already."""
     with _lock:
-        return list(_queues.values())
+        return _queues.get((scope, endpoint))
 
 
 def _refused(message: str) -> SageMakerError:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws import endpoint_life, endpoint_metrics
+from local_aws import endpoint_life, endpoint_metrics, store
 from local_aws.clients import client
 from local_aws.endpoint_metrics import REQUESTS, Published, datum
 from local_aws.s3_files import S3Error, put_object
@@ -173,41 +173,40 @@ def _count(
 class Waiting(Protocol):
     """A queue, as its metrics see it."""
 
-    scope: Scope
-    endpoint: str
+    def size(self) -> int:
+        """How many requests wait or are being answered."""
 
-    def size(self) -> int: ...
-
-    def oldest(self) -> float | None: ...
+    def oldest(self) -> float | None:
+        """When the one that waits longest came."""
 
 
 class Backlogs:
-    """Publishes the backlog of each endpoint when it changes, and now and then while it does not."""
+    """Publishes the backlog of each asynchronous endpoint when it changes, and now and then while it does not."""
 
-    def __init__(self, queues: Callable[[], Iterable[Waiting]]) -> None:
-        self._queues = queues
+    def __init__(self, queue_of: Callable[[Scope, str], Waiting | None]) -> None:
+        self._queue_of = queue_of
         self._last: dict[tuple[Scope, str], tuple[float, int, int]] = {}
 
     def look(self) -> Iterable[Published]:
         instances: Counter[tuple[Scope, str]] = Counter()
         for scope, endpoint, fleet in endpoint_life.running():
-            instances[scope, endpoint] += sum(fleet.counts().values())
-        for queue in self._queues():
-            key = (queue.scope, queue.endpoint)
-            if endpoint_life.life_of(*key) is None:
-                self._last.pop(key, None)
-                continue
-            now, size, running = time.monotonic(), queue.size(), instances[key]
-            at, *before = self._last.get(key, (0.0, -1, -1))
+            config = store.current().get(scope, endpoint_life.CONFIG, fleet.config) or {}
+            if "AsyncInferenceConfig" in config:
+                instances[scope, endpoint] += sum(fleet.counts().values())
+        self._last = {key: last for key, last in self._last.items() if key in instances}
+        for (scope, endpoint), running in instances.items():
+            queue = self._queue_of(scope, endpoint)
+            size, oldest = (queue.size(), queue.oldest()) if queue is not None else (0, None)
+            now = time.monotonic()
+            at, *before = self._last.get((scope, endpoint), (0.0, -1, -1))
             if before == [size, running] and now < at + BACKLOG_SECONDS:
                 continue
-            self._last[key] = (now, size, running)
-            oldest = queue.oldest()
+            self._last[scope, endpoint] = (now, size, running)
             for name, value, unit in (
                 ("ApproximateBacklogSize", size, "Count"),
                 ("ApproximateBacklogSizePerInstance", size / max(1, running), "Count"),
                 ("HasBacklogWithoutCapacity", int(size > 0 and running == 0), "Count"),
                 ("ApproximateAgeOfOldestRequest", 0 if oldest is None else time.time() - oldest, "Seconds"),
             ):
-                each = datum(name, Counter({float(value): 1}), unit, time.time(), EndpointName=queue.endpoint)
-                yield queue.scope, REQUESTS, each
+                each = datum(name, Counter({float(value): 1}), unit, time.time(), EndpointName=endpoint)
+                yield scope, REQUESTS, each

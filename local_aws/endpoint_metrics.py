@@ -25,7 +25,7 @@ logger = logging.getLogger("local_aws")
 
 REQUESTS, INSTANCES = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
 FLUSH_SECONDS = 1.0
-GAUGE_SECONDS = 10.0  # AWS's period of ConcurrentRequestsPerModel; while requests run it is looked at each second
+GAUGE_SECONDS = 10.0  # AWS's period of ConcurrentRequestsPerModel
 INSTANCE_SECONDS = 60.0  # where MetricsConfig names no MetricPublishFrequencyInSeconds
 FIRST_INSTANCE_SECONDS = 5.0
 HIGH_RESOLUTION = {"ConcurrentRequestsPerModel"}
@@ -34,6 +34,7 @@ MOST_DATA = 1000  # of one PutMetricData
 
 Datum = dict[str, Any]
 Published = tuple[Scope, str, Datum]  # account and region, namespace, datum
+Servers = dict[tuple[Scope, str, str], list[Server]]  # by account and region, endpoint, variant
 
 
 @dataclass
@@ -168,13 +169,14 @@ class _Gauges:
     """What is looked at by the clock: the requests that instances are at, and what their processes use."""
 
     def __init__(self) -> None:
-        self._next: dict[tuple[str, Scope, str, str], float] = {}
+        self._next: dict[tuple[Scope, str, str], float] = {}
         self._cpu: dict[Server, tuple[float, float]] = {}  # when, and the CPU seconds until then
+        self._concurrent: dict[tuple[tuple[Scope, str, str], int], Counter[float]] = defaultdict(Counter)
 
     def look(self) -> Iterable[Published]:
         found: list[Published] = []
         seen: set[Server] = set()
-        by_variant: dict[tuple[Scope, str, str], list[Server]] = defaultdict(list)
+        by_variant: Servers = defaultdict(list)
         plain: set[tuple[Scope, str, str]] = set()
         for scope, endpoint, fleet in endpoint_life.running():
             config = store.current().get(scope, endpoint_life.CONFIG, fleet.config) or {}
@@ -186,30 +188,28 @@ class _Gauges:
                 if "ServerlessConfig" not in variant.settings:
                     found += self._instances(key, variant.servers, config.get("MetricsConfig", {}))
             seen.update(server for servers in by_variant.values() for server in servers)
-        for key in plain:
-            found += self._concurrency(key, by_variant[key])
+        found += self._concurrency(plain, by_variant)
         self._cpu = {server: at for server, at in self._cpu.items() if server in seen}
         return found
 
-    def _concurrency(self, key: tuple[Scope, str, str], servers: list[Server]) -> Iterable[Published]:
-        outstanding = [float(server.outstanding) for server in servers]
-        if outstanding and (self._due("concurrency", key, GAUGE_SECONDS, 0.0) or any(outstanding)):
-            scope, endpoint, variant = key
-            each = datum(
-                "ConcurrentRequestsPerModel",
-                Counter(outstanding),
-                "Count",
-                time.time(),
-                EndpointName=endpoint,
-                VariantName=variant,
-            )
-            yield scope, REQUESTS, each
+    def _concurrency(self, keys: set[tuple[Scope, str, str]], servers: Servers) -> Iterable[Published]:
+        """Looks at every second's requests; once a period is over, all that was seen in it is one datum."""
+        period = int(time.time() // GAUGE_SECONDS * GAUGE_SECONDS)
+        for (key, start), seen in list(self._concurrent.items()):
+            if start < period:
+                del self._concurrent[key, start]
+                scope, endpoint, variant = key
+                about = {"EndpointName": endpoint, "VariantName": variant}
+                yield scope, REQUESTS, datum("ConcurrentRequestsPerModel", seen, "Count", start, **about)
+        for key in keys:
+            for server in servers[key]:
+                self._concurrent[key, period][float(server.outstanding)] += 1
 
     def _instances(
         self, key: tuple[Scope, str, str], servers: Iterable[Server], config: dict[str, Any]
     ) -> Iterable[Published]:
         every = float(config.get("MetricPublishFrequencyInSeconds", INSTANCE_SECONDS))
-        if not self._due("instances", key, every, FIRST_INSTANCE_SECONDS):
+        if not self._due(key, every):
             for server in servers:
                 if server not in self._cpu and (used := usage(server)):
                     self._cpu[server] = (time.monotonic(), used[0])
@@ -227,15 +227,12 @@ class _Gauges:
             each = datum(name, counted, "Percent", time.time(), EndpointName=endpoint, VariantName=variant)
             yield scope, INSTANCES, each
 
-    def _due(self, what: str, key: tuple[Scope, str, str], every: float, first: float) -> bool:
-        now, at = time.monotonic(), self._next.get((what, *key))
-        if at is None:
-            self._next[what, *key] = now + first
-            return first == 0
-        if now >= at:
-            self._next[what, *key] = now + every
-            return True
-        return False
+    def _due(self, key: tuple[Scope, str, str], every: float) -> bool:
+        now = time.monotonic()
+        due = now >= self._next.setdefault(key, now + FIRST_INSTANCE_SECONDS)
+        if due:
+            self._next[key] = now + every
+        return due
 
 
 def usage(server: Server) -> tuple[float, float] | None:
