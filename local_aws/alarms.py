@@ -11,13 +11,14 @@ import logging
 import operator
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 from local_aws import metric_math, ministack_patches
+from local_aws.metric_values import merged
 from local_aws.ministack_patches import Alarm, Point, metric_points, statistic
 
 logger = logging.getLogger("local_aws")
@@ -26,8 +27,9 @@ CLOCK_SECONDS = 0.5
 LATE_SECONDS = 1.5  # that a data point may arrive after the end of its period: endpoints publish once a second
 LONGEST_STEP = 60.0  # between two evaluations of an alarm
 EXTRA_PERIODS = 2  # CloudWatch looks at more periods than it evaluates, to find enough data points
-FULL_RESOLUTION_SECONDS = 3 * 3600.0  # CloudWatch keeps data points that are finer than a minute for three hours
-THIN_EVERY_SECONDS = 600.0
+FULL_RESOLUTION_SECONDS = 600.0  # that data points finer than a minute are kept; CloudWatch keeps them three hours
+THIN_EVERY_SECONDS = 60.0
+MOST_VALUES_A_MINUTE = 25
 
 COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "GreaterThanOrEqualToThreshold": (operator.ge, "greater than or equal to"),
@@ -216,18 +218,20 @@ def _reason(alarm: Alarm, state: str, points: list[DataPoint], breaching: list[b
 
 
 def _thin() -> None:
-    ministack_patches.thin_metrics(time.time() - FULL_RESOLUTION_SECONDS, _one_a_minute)
+    ministack_patches.thin_metrics(time.time() - FULL_RESOLUTION_SECONDS, one_a_minute)
 
 
-def _one_a_minute(points: list[Point]) -> list[Point]:
-    """A statistic set for each minute: counts, sums, lowest and highest stay what they were, percentiles are lost."""
-    points = sorted(points, key=lambda point: float(point["Timestamp"]))
-    thinned: list[Point] = []
-    for _, each in groupby(points, key=lambda point: (point["Timestamp"] // 60, point["Unit"])):
-        minute = list(each)
-        if len(minute) > 1:
-            names = ("SampleCount", "Sum", "Minimum", "Maximum")
-            stats = {name: statistic(minute, name) for name in names}
-            minute = [{**minute[0], "Value": statistic(minute, "Average"), "_stat": stats}]
-        thinned += minute
-    return thinned
+def one_a_minute(points: list[Point]) -> list[Point]:
+    """A minute's values as a few: number and sum stay the same, percentiles nearly so."""
+    thinned = [point for point in points if "_stat" in point]  # a set of statistics that somebody published
+    minutes: dict[tuple[float, str], list[Point]] = {}
+    for point in points:
+        if "_stat" not in point:
+            minutes.setdefault((point["Timestamp"] // 60 * 60, point["Unit"]), []).append(point)
+    for (start, _), minute in minutes.items():
+        values: Counter[float] = Counter()
+        for point in minute:
+            values[float(point["Value"])] += int(point.get("Count", 1))
+        kept = merged(values, MOST_VALUES_A_MINUTE).items()
+        thinned += [{**minute[0], "Timestamp": start, "Value": value, "Count": float(count)} for value, count in kept]
+    return sorted(thinned, key=lambda point: float(point["Timestamp"]))

@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
 """
 
 import logging
-import math
 import threading
 import time
 from collections import Counter, defaultdict
@@ -18,6 +17,7 @@ import psutil
 
 from local_aws import endpoint_life, store
 from local_aws.clients import client
+from local_aws.metric_values import merged
 from local_aws.serving_container import Server
 from local_aws.store import Scope
 
@@ -29,7 +29,7 @@ GAUGE_SECONDS = 10.0  # AWS's period of ConcurrentRequestsPerModel
 INSTANCE_SECONDS = 60.0  # where MetricsConfig names no MetricPublishFrequencyInSeconds
 FIRST_INSTANCE_SECONDS = 5.0
 HIGH_RESOLUTION = {"ConcurrentRequestsPerModel"}
-MOST_VALUES = 150  # of one datum
+MOST_VALUES = 25  # of one second's latencies: each is kept for ten minutes, and a busy hour has 3,600 seconds
 MOST_DATA = 1000  # of one PutMetricData
 
 Datum = dict[str, Any]
@@ -148,21 +148,7 @@ def _of_second(second: _Second, at: int, dimensions: dict[str, str]) -> Iterable
         values = Counter({1.0: errors, 0.0: second.requests - errors})
         yield datum(name, +values, "Count", at, **dimensions)
     for name, latencies in second.latencies.items():
-        yield datum(name, rounded(latencies), "Microseconds", at, **dimensions)
-
-
-def rounded(values: list[float]) -> Counter[float]:
-    """Values that are close to each other as their mean, so that one datum holds them: the sum stays the same.
-
-    Close is a thousandth, or as much more as is needed. CloudWatch's own bins are a tenth wide.
-    """
-    for factor in (1.001, 1.02, 1.1, 1.5, 10.0):
-        bins: dict[int, list[float]] = defaultdict(list)
-        for value in values:
-            bins[round(math.log(max(value, 1.0)) / math.log(factor))].append(value)
-        if len(bins) <= MOST_VALUES:
-            break
-    return Counter({sum(each) / len(each): len(each) for each in bins.values()})
+        yield datum(name, merged(Counter(latencies), MOST_VALUES), "Microseconds", at, **dimensions)
 
 
 class _Gauges:

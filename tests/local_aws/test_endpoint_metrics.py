@@ -2,10 +2,13 @@
 
 import contextlib
 import time
+from collections import Counter
 
+import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.endpoint_metrics import MOST_VALUES, rounded
+from local_aws.alarms import one_a_minute
+from local_aws.metric_values import merged
 from local_aws.processes import wait_until
 from tests.local_aws.small_endpoints import Asking, ask
 
@@ -99,10 +102,30 @@ def test_the_processes_of_each_instance_are_measured(aws, create_endpoint):
     assert 0 <= measured("CPUUtilization")["Average"] < 200
 
 
-def test_many_different_latencies_fit_into_one_datum_and_keep_their_sum_and_their_highest():
-    values = [1000 + 37.7 * number for number in range(5000)]
-    counted = rounded(values)
-    assert len(counted) <= MOST_VALUES
-    assert counted.total() == 5000
-    assert abs(sum(value * number for value, number in counted.items()) / sum(values) - 1) < 1e-9
-    assert abs(max(counted) / max(values) - 1) < 0.1
+@pytest.mark.parametrize(
+    "values",
+    [[1000 + 37.7 * number for number in range(5000)], [0.0, 1.0, 0.0], [10.0**power for power in range(-3, 9)]],
+)
+def test_many_different_values_become_few_and_keep_their_number_and_their_sum(values):
+    counted = merged(Counter(values), 25)
+    assert len(counted) <= 25
+    assert counted.total() == len(values)
+    assert sum(value * number for value, number in counted.items()) == pytest.approx(sum(values))
+    assert max(counted) == pytest.approx(max(values), rel=0.3)
+    assert list(merged(Counter([1.0, 2.0, 2.0]), 25).items()) == [(1.0, 1), (2.0, 2)]
+
+
+def test_old_values_are_kept_by_the_minute():
+    points = [
+        {"Timestamp": 600.0 + number, "Value": number % 2, "Unit": "Count", "Dimensions": {}, "Count": 2.0}
+        for number in range(120)
+    ]
+    statistics = {"Timestamp": 610.0, "Value": 5.0, "Unit": "Count", "_stat": {"SampleCount": 2, "Sum": 10}}
+    thinned = one_a_minute([*points, statistics])
+    assert [(point["Timestamp"], point["Value"], point["Count"]) for point in thinned if "_stat" not in point] == [
+        (600.0, 0.0, 60.0),
+        (600.0, 1.0, 60.0),
+        (660.0, 0.0, 60.0),
+        (660.0, 1.0, 60.0),
+    ]
+    assert statistics in thinned
