@@ -19,6 +19,7 @@ from local_aws import (
     cloudformation,
     lifecycle,
     ministack_patches,
+    networks,
     recorded_types,
     s3_buckets,
     scaling,
@@ -42,6 +43,7 @@ def run(ours: Settings) -> int:
     cloudformation.install()
     scaling_types.install()
     recorded_types.install()
+    networks.install()
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
     asyncio.run(_serve(ours))
