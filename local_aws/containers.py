@@ -76,6 +76,11 @@ class Container:
         shipper.start()
         return cls(process, log_path, shipper)
 
+    @property
+    def pid(self) -> int:
+        """The process below which all of it runs."""
+        return self._process.pid
+
     def poll(self) -> int | None:
         """The exit code, or None while it runs: 128 + the number of the signal that ended it, 127 if it never began."""
         code = self._process.poll()

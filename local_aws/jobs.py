@@ -1,4 +1,4 @@
-"""What training and processing jobs share: one thread a job, from its request to its end.
+"""What training, processing and transform jobs share: one thread a job, from its request to its end.
 
     fetch the inputs ─ start the containers ─ watch them (stop requests, time limit, uploads) ─ store the results
 
@@ -64,7 +64,7 @@ class Run:
     """A job that runs now."""
 
     scope: Scope
-    kind: str  # training-job | processing-job
+    kind: str  # training-job | processing-job | transform-job
     name: str
     folder: Path  # what SAGEMAKER_BASE_DIR names: it stands for /opt/ml
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -92,6 +92,11 @@ class Run:
         """Wait. Raises JobStoppedError where somebody asks for that meanwhile."""
         if self._stop.wait(seconds):
             raise JobStoppedError
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set once it was asked to end: for what waits."""
+        return self._stop
 
     @property
     def stop_requested(self) -> bool:

@@ -89,6 +89,19 @@ def read_object(scope: Scope, uri: str) -> bytes:
     return content
 
 
+def put_object(
+    scope: Scope, uri: str, content: bytes, kms_key: str | None = None, content_type: str = "application/octet-stream"
+) -> None:
+    """Put one object. Raises S3Error."""
+    bucket, key = split(uri)
+    extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+    try:
+        s3 = client("s3", scope.account, scope.region)
+        s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, **extra)
+    except (ClientError, BotoCoreError) as error:
+        raise S3Error(f"{uri}: {error}") from error
+
+
 class FolderUpload:
     """Keeps an S3 prefix as complete as a folder is: each `sync` puts the files that are new or changed since the last.
 
