@@ -4,7 +4,7 @@
 PLACEHOLDERS: put your own twelve digits there before the first `cdk bootstrap` and `cdk deploy '<env>/*'`.
 """
 
-from stacks.config import Endpoint, Environment, Training
+from stacks.config import Environment, RealTime, Training, WorkingHours
 
 LOCAL = Environment(
     name="local",
@@ -17,7 +17,7 @@ LOCAL = Environment(
         max_runtime_hours=1,
         evaluate_instance_type="ml.m5.xlarge",
     ),
-    endpoint=Endpoint(instance_type="ml.m5.xlarge"),
+    endpoint=RealTime(instance_type="ml.m5.xlarge"),
     termination_protection=False,  # a folder on this machine: `make clean` is how it goes away
 )
 
@@ -34,7 +34,8 @@ DEV = Environment(
         spot_max_wait_hours=72,
         evaluate_instance_type="ml.g5.xlarge",
     ),
-    endpoint=Endpoint(instance_type="ml.g5.xlarge"),
+    # Nobody asks at night: the endpoint goes then, and comes back in the morning. Put your own hours and zone here.
+    endpoint=RealTime(instance_type="ml.g5.xlarge", working_hours=WorkingHours(time_zone="UTC")),
 )
 
 STAGING = Environment(
@@ -42,7 +43,7 @@ STAGING = Environment(
     account="222222222222",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,  # models arrive as releases
-    endpoint=Endpoint(instance_type="ml.g5.xlarge", instance_count=2),
+    endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=2),
 )
 
 PROD = Environment(
@@ -50,7 +51,7 @@ PROD = Environment(
     account="333333333333",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,
-    endpoint=Endpoint(instance_type="ml.g5.xlarge", instance_count=2, max_latency_ms=2_000),
+    endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=4, max_latency_ms=2_000),
 )
 
 ENVIRONMENTS = {environment.name: environment for environment in (LOCAL, DEV, STAGING, PROD)}

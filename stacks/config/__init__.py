@@ -4,8 +4,40 @@
 """
 
 from stacks.config.checks import SettingsError
-from stacks.config.endpoint import Endpoint
+from stacks.config.endpoint import (
+    AllAtOnce,
+    Async,
+    Batch,
+    Canary,
+    Capture,
+    Endpoint,
+    InferenceComponents,
+    Linear,
+    RealTime,
+    Rolling,
+    Serverless,
+    Shadow,
+    WorkingHours,
+)
 from stacks.config.environment import Environment
 from stacks.config.training import ImageTarget, Training
 
-__all__ = ["Endpoint", "Environment", "ImageTarget", "SettingsError", "Training"]
+__all__ = [
+    "AllAtOnce",
+    "Async",
+    "Batch",
+    "Canary",
+    "Capture",
+    "Endpoint",
+    "Environment",
+    "ImageTarget",
+    "InferenceComponents",
+    "Linear",
+    "RealTime",
+    "Rolling",
+    "Serverless",
+    "SettingsError",
+    "Shadow",
+    "Training",
+    "WorkingHours",
+]

@@ -1,10 +1,13 @@
 """One environment: an account and region, and the settings of all that is in it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stacks.config.checks import not_matching, raise_if_any
-from stacks.config.endpoint import Endpoint
+from stacks.config.endpoint import Endpoint, Serverless
+from stacks.config.endpoint.base import role_account
 from stacks.config.training import Training
+from stacks.instance_types import has_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,29 @@ class Environment:
             ),
             *not_matching("account", self.account, r"\d{12}", "the twelve digits of an AWS account"),
             *not_matching("region", self.region, r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as eu-central-1"),
+            *self._faults_of_the_endpoint(),
         ]
         raise_if_any(f"environment {self.name}", faults)
+
+    def _faults_of_the_endpoint(self) -> Iterable[str]:
+        for role in self.endpoint.invokers:
+            if role_account(role) not in (None, self.account):
+                yield f"endpoint.invokers holds {role}: give roles of account {self.account}"
+        if self.training is None:
+            return
+        # The models made here carry an image for one of the two: on the other they would not start, or crawl.
+        target = self.training.image_target
+        made = f"but the models made here carry the image for {target} (training.image_target)"
+        for type_ in self.endpoint.instance_types:
+            if has_gpu(type_) != (target == "gpu"):
+                yield f"endpoint.instance_type is {type_}, which has {'a' if has_gpu(type_) else 'no'} GPU, {made}"
+        if isinstance(self.endpoint, Serverless) and target == "gpu":
+            yield f"endpoint is Serverless, on CPUs, {made}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """On everything that costs money: by these it is told apart in the bill."""
+        return {"project": "amplify", "environment": self.name}
 
     @property
     def resource_name(self) -> str:

@@ -8,6 +8,7 @@ from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
 from environments import ENVIRONMENTS
+from tests.stacks.mode_examples import all_templates
 from tests.stacks.synthesis import Template, templates
 
 REGIONS = sorted({environment.region for environment in ENVIRONMENTS.values()})
@@ -17,9 +18,9 @@ def findings(template: Template) -> list[str]:
     return [str(match) for match in lint(json.dumps(template), config=ManualArgs(regions=REGIONS))]
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, "modes"])
 def test_cloudformation_would_accept_every_template(environment: str) -> None:
-    of_it = {stack: template for stack, template in templates().items() if stack.startswith(f"{environment}/")}
+    of_it = {stack: template for stack, template in all_templates().items() if stack.startswith(f"{environment}/")}
     assert {stack: found for stack, template in of_it.items() if (found := findings(template))} == {}
 
 
