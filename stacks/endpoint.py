@@ -20,6 +20,7 @@ from stacks.instance_types import has_local_disk
 from stacks.registry import RegistryStack
 from stacks.release import Release
 from stacks.storage import StorageStack
+from stacks.vpc_config import VpcConfig
 
 
 class EndpointStack(cdk.Stack):
@@ -35,10 +36,11 @@ class EndpointStack(cdk.Stack):
         shadow_release: Release | None = None,
         storage: StorageStack,
         registry: RegistryStack,
+        vpc: VpcConfig | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, id, description="AMPLIFY: the approved model, answering", **kwargs)
-        self._environment, self._storage, self._registry = environment, storage, registry
+        self._environment, self._storage, self._registry, self._vpc = environment, storage, registry, vpc
         self._name = environment.resource_name
         self._release = release
         self._role = self._container_role("Role", release)
@@ -79,6 +81,7 @@ class EndpointStack(cdk.Stack):
             model_package_arn=self._release.model_package_arn,
             settings=settings,
             role=self._role,
+            vpc=self._vpc,
             key=storage.key,
             capture_uri=storage.artifact_bucket.s3_url_for_object(captured),
             shadow=shadow,
@@ -116,6 +119,7 @@ class EndpointStack(cdk.Stack):
             model_package_arn=self._release.model_package_arn,
             settings=settings,
             role=self._role,
+            vpc=self._vpc,
             key=storage.key,
             bucket=storage.artifact_bucket,
             roll_back_on=alarms.roll_back_on,
@@ -157,6 +161,7 @@ class EndpointStack(cdk.Stack):
             model_package_arn=self._release.model_package_arn,
             settings=settings,
             role=self._role,
+            vpc=self._vpc,
             key=self._storage.key,
             roll_back_on=alarms.roll_back_on,
         )
@@ -172,6 +177,7 @@ class EndpointStack(cdk.Stack):
             name=self._name,
             model_package_arn=self._release.model_package_arn,
             role=self._role,
+            vpc=self._vpc,
             bucket=storage.artifact_bucket,
         )
         self._invoke.run_jobs(batch.model.ref)
@@ -191,6 +197,8 @@ class EndpointStack(cdk.Stack):
             or (isinstance(settings, RealTime) and settings.capture is not None),
             volumes=not all(map(has_local_disk, settings.instance_types)),
         )
+        if self._vpc is not None:
+            role.join(self._vpc)
         jobs = "/aws/sagemaker/TransformJobs"
         role.run_as_container(
             self._registry.repository,

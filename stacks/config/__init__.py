@@ -20,6 +20,7 @@ from stacks.config.endpoint import (
     WorkingHours,
 )
 from stacks.config.environment import Environment
+from stacks.config.network import Network
 from stacks.config.training import ImageTarget, Training
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ImageTarget",
     "InferenceComponents",
     "Linear",
+    "Network",
     "RealTime",
     "Rolling",
     "Serverless",

@@ -15,6 +15,7 @@ from stacks.constructs.scaling import INSTANCES, CustomMetric, Dimension, Scalin
 from stacks.constructs.served_model import VARIANT_NAME, ServedModel, variant
 from stacks.constructs.service_role import ServiceRole
 from stacks.instance_types import has_local_disk
+from stacks.vpc_config import VpcConfig
 
 WAKE_MINUTES = 2
 
@@ -33,6 +34,7 @@ class AsyncEndpoint(Construct):
         model_package_arn: str,
         settings: Async,
         role: ServiceRole,
+        vpc: VpcConfig | None,
         key: kms.IKey,
         bucket: s3.IBucket,
         roll_back_on: list[cloudwatch.Alarm],
@@ -55,7 +57,7 @@ class AsyncEndpoint(Construct):
             production_variants=[
                 variant(
                     VARIANT_NAME,
-                    model=ServedModel(self, "Model", model_package_arn=model_package_arn, role=role),
+                    model=ServedModel(self, "Model", model_package_arn=model_package_arn, role=role, vpc=vpc),
                     instance_type=settings.instance_type,
                     instances=max(1, settings.min_instances),  # SageMaker starts none with fewer
                 )

@@ -5,6 +5,7 @@ from constructs import Construct
 
 from stacks.constructs.served_model import ServedModel
 from stacks.constructs.service_role import ServiceRole
+from stacks.vpc_config import VpcConfig
 
 
 class BatchModel(Construct):
@@ -18,10 +19,11 @@ class BatchModel(Construct):
         name: str,
         model_package_arn: str,
         role: ServiceRole,
+        vpc: VpcConfig | None,
         bucket: s3.IBucket,
     ) -> None:
         super().__init__(scope, id)
         self.input_prefix, self.output_prefix = f"transform/{name}/input/", f"transform/{name}/output/"
         role.read(bucket, self.input_prefix)
         role.write(bucket, self.output_prefix)
-        self.model = ServedModel(self, "Model", model_package_arn=model_package_arn, role=role)
+        self.model = ServedModel(self, "Model", model_package_arn=model_package_arn, role=role, vpc=vpc)

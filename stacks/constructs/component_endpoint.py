@@ -16,6 +16,7 @@ from stacks.constructs.scaling import COPIES, PredefinedMetric, Scaling
 from stacks.constructs.served_model import CONTAINER_START_SECONDS, VARIANT_NAME, ServedModel, variant
 from stacks.constructs.service_role import ServiceRole
 from stacks.instance_types import has_gpu, has_local_disk
+from stacks.vpc_config import VpcConfig
 
 CONCURRENT_REQUESTS = "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution"  # every 10 seconds
 WAKE_MINUTES = 1
@@ -35,6 +36,7 @@ class ComponentEndpoint(Construct):
         model_package_arn: str,
         settings: InferenceComponents,
         role: ServiceRole,
+        vpc: VpcConfig | None,
         key: kms.IKey,
         roll_back_on: list[cloudwatch.Alarm],
     ) -> None:
@@ -46,6 +48,11 @@ class ComponentEndpoint(Construct):
             kms_key_id=None if has_local_disk(settings.instance_type) else key.key_arn,
             execution_role_arn=role.role_arn,
             enable_network_isolation=True,
+            vpc_config=None
+            if vpc is None
+            else sagemaker.CfnEndpointConfig.VpcConfigProperty(
+                subnets=list(vpc.subnets), security_group_ids=[vpc.security_group]
+            ),
             production_variants=[
                 variant(
                     VARIANT_NAME,
@@ -71,7 +78,7 @@ class ComponentEndpoint(Construct):
             endpoint_name=self.endpoint.attr_endpoint_name,
             variant_name=VARIANT_NAME,
             specification=_specification(
-                settings, ServedModel(self, "Model", model_package_arn=model_package_arn, role=role)
+                settings, ServedModel(self, "Model", model_package_arn=model_package_arn, role=role, vpc=vpc)
             ),
             runtime_config=_Component.InferenceComponentRuntimeConfigProperty(copy_count=max(1, settings.min_copies)),
             deployment_config=_rolling(settings.kind_of_deployment, roll_back_on),

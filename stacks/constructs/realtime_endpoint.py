@@ -17,6 +17,7 @@ from stacks.constructs.scaling import INSTANCES, PredefinedMetric, Scaling
 from stacks.constructs.served_model import SHADOW_NAME, VARIANT_NAME, ServedModel, variant
 from stacks.constructs.service_role import ServiceRole
 from stacks.instance_types import has_local_disk
+from stacks.vpc_config import VpcConfig
 
 CONCURRENT_REQUESTS = "SageMakerVariantConcurrentRequestsPerModelHighResolution"  # every 10 seconds
 NIGHT = (1, 1)  # what a fleet that scales keeps outside of working hours: SageMaker has no fewer
@@ -45,14 +46,15 @@ class RealTimeEndpoint(Construct):
         model_package_arn: str,
         settings: RealTime,
         role: ServiceRole,
+        vpc: VpcConfig | None,
         key: kms.IKey,
         capture_uri: str,
         shadow: ShadowModel | None,
         roll_back_on: list[cloudwatch.Alarm],
     ) -> None:
         super().__init__(scope, id)
-        model = ServedModel(self, "Model", model_package_arn=model_package_arn, role=role)
-        shadow_variant = self._shadow(shadow) if shadow else None
+        model = ServedModel(self, "Model", model_package_arn=model_package_arn, role=role, vpc=vpc)
+        shadow_variant = self._shadow(shadow, vpc) if shadow else None
         self.config = _Config(
             self,
             "EndpointConfig",
@@ -83,11 +85,14 @@ class RealTimeEndpoint(Construct):
             keep_what_scaling_did(self.endpoint)
             self._scale(name, settings)
 
-    def _shadow(self, shadow: ShadowModel) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
+    def _shadow(
+        self, shadow: ShadowModel, vpc: VpcConfig | None
+    ) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
         """Its weight, against the 1 of the other, is the share of the requests that it gets a copy of."""
+        package, role = shadow.model_package_arn, shadow.role
         return variant(
             SHADOW_NAME,
-            model=ServedModel(self, "ShadowModel", model_package_arn=shadow.model_package_arn, role=shadow.role),
+            model=ServedModel(self, "ShadowModel", model_package_arn=package, role=role, vpc=vpc),
             instance_type=shadow.settings.instance_type,
             instances=shadow.settings.instance_count,
             weight=shadow.settings.percent / 100,

@@ -5,6 +5,7 @@ from constructs import Construct
 
 from stacks.constructs.service_role import ServiceRole
 from stacks.instance_types import has_gpu
+from stacks.vpc_config import VpcConfig
 
 VARIANT_NAME = "model"  # a changed name would drop the variant's scaling and its alarms
 SHADOW_NAME = "shadow"
@@ -13,10 +14,20 @@ CONTAINER_START_SECONDS = 600  # to fetch the model; then again, to answer /ping
 
 
 class ServedModel(sagemaker.CfnModel):
-    """The model, under a generated name: a release replaces it. `isolated`: the container has no network at all."""
+    """The model, under a generated name: a release replaces it. `isolated`: the container has no network at all.
+
+    What SageMaker itself moves for it, the model above all, goes through `vpc` where there is one.
+    """
 
     def __init__(
-        self, scope: Construct, id: str, *, model_package_arn: str, role: ServiceRole, isolated: bool = True
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        model_package_arn: str,
+        role: ServiceRole,
+        vpc: VpcConfig | None,
+        isolated: bool = True,
     ) -> None:
         super().__init__(
             scope,
@@ -24,6 +35,11 @@ class ServedModel(sagemaker.CfnModel):
             execution_role_arn=role.role_arn,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(model_package_name=model_package_arn),
             enable_network_isolation=isolated,
+            vpc_config=None
+            if vpc is None
+            else sagemaker.CfnModel.VpcConfigProperty(
+                subnets=list(vpc.subnets), security_group_ids=[vpc.security_group]
+            ),
         )
         self.node.add_dependency(role.policy)
 

@@ -26,7 +26,7 @@ class ServerlessEndpoint(Construct):
         role: ServiceRole,
     ) -> None:
         super().__init__(scope, id)
-        model = ServedModel(self, "Model", model_package_arn=model_package_arn, role=role, isolated=False)
+        model = ServedModel(self, "Model", model_package_arn=model_package_arn, role=role, vpc=None, isolated=False)
         config = sagemaker.CfnEndpointConfig(
             self,
             "EndpointConfig",

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from environments import DEV
+from environments import DEV, STAGING
 from stacks.config import (
     Async,
     Batch,
@@ -23,7 +23,7 @@ from stacks.config import (
     Shadow,
     WorkingHours,
 )
-from stacks.config.endpoint.modes import Mode
+from stacks.config.endpoint.modes import Mode, permits
 from stacks.release import Release
 from tests.stacks.synthesis import ROOT, Template, new_app, templates, templates_in
 
@@ -64,8 +64,9 @@ def release(version: int, environment: Environment = DEV) -> Release:
 
 
 def environment_with(endpoint: Endpoint) -> Environment:
-    """`dev`, serving so: without training, which would ask for types that fit its image."""
-    return replace(DEV, training=None, endpoint=endpoint)
+    """`dev`, serving so: private where it can be, and without training, which would ask for types of its own."""
+    network = STAGING.network if permits(endpoint.mode, "vpc") else None
+    return replace(DEV, training=None, endpoint=endpoint, network=network)
 
 
 def add_stage(app: object, endpoint: Endpoint, *, shadow: bool = True) -> None:
@@ -102,6 +103,6 @@ def mode_templates() -> dict[str, Template]:
     return {f"modes/{mode}": endpoint_stack(example) for mode, example in EXAMPLES.items()}
 
 
-def all_templates() -> dict[str, Template]:
-    """Those that are deployed, and those of the examples."""
+def with_snapshots() -> dict[str, Template]:
+    """The stacks of the environments, and those of the examples: what a reviewer reads."""
     return templates() | mode_templates()

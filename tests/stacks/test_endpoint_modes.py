@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from environments import STAGING
 from stacks.config import Canary, Capture, Endpoint, RealTime, Rolling, SettingsError, Shadow
 from stacks.config.endpoint.modes import FEATURES, MODES, TABLE, Feature, Mode, permits, refusal
 from stacks.instance_types import has_gpu
@@ -98,6 +99,21 @@ def test_a_forbidden_combination_is_refused_with_the_reason(mode: Mode, feature:
 def test_models_are_isolated_wherever_the_mode_lets_them(mode: Mode) -> None:
     models = resources(endpoint_stack(EXAMPLES[mode]), "AWS::SageMaker::Model").values()
     assert {model["Properties"]["EnableNetworkIsolation"] for model in models} == {permits(mode, "isolation")}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_models_run_in_the_network_wherever_the_mode_lets_them(mode: Mode) -> None:
+    template = endpoint_stack(EXAMPLES[mode])
+    placed = {"VpcConfig" in model["Properties"] for model in resources(template, "AWS::SageMaker::Model").values()}
+    if mode == "inference_components":
+        placed.add("VpcConfig" in only(template, "AWS::SageMaker::EndpointConfig"))
+    assert placed == {permits(mode, "vpc")}
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if not permits(mode, "vpc")])
+def test_a_mode_without_a_network_is_refused_where_there_is_one(mode: Mode) -> None:
+    with pytest.raises(SettingsError, match=re.escape(refusal(mode, "vpc"))):
+        replace(STAGING, endpoint=EXAMPLES[mode])
 
 
 def test_what_a_mode_does_not_have_it_cannot_be_told_to_have() -> None:

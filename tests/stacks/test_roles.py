@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.stacks.mode_examples import all_templates
 from tests.stacks.readable import plain
-from tests.stacks.synthesis import only, resources
+from tests.stacks.synthesis import all_templates, only, resources
 
 
 def statements(stack: str, role: str) -> list[dict[str, Any]]:

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.stacks.mode_examples import all_templates
-from tests.stacks.synthesis import manifests, only, resources, templates
+from tests.stacks.synthesis import all_templates, manifests, only, resources, templates
 
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
 

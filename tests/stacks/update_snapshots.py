@@ -6,7 +6,7 @@ The diff is what a reviewer reads.
 from pathlib import Path
 
 from stacks.config.endpoint.modes import markdown
-from tests.stacks.mode_examples import all_templates
+from tests.stacks.mode_examples import with_snapshots
 from tests.stacks.readable import readable
 from tests.stacks.synthesis import ROOT
 
@@ -31,7 +31,7 @@ def modes_page(text: str) -> str:
 
 def main() -> None:
     """Writes each, removes those of stacks that are gone."""
-    wanted = {snapshot(stack): readable(template) for stack, template in all_templates().items()}
+    wanted = {snapshot(stack): readable(template) for stack, template in with_snapshots().items()}
     for gone in set(SNAPSHOTS.glob("*/*.yaml")) - set(wanted):
         gone.unlink()
     for path, text in wanted.items():
