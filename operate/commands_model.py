@@ -122,6 +122,9 @@ def approve(
     package: Annotated[str, typer.Argument(help="A version, an ARN, or `latest`.")] = "latest",
     by: Annotated[str | None, typer.Option(help="Who decides; by default the user of this machine.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Release it as the shadow variant, which answers nobody.")
+    ] = False,
     env: Env = "local",
 ) -> None:
     """Look at a registered model and release it: set it to Approved and write releases/<env>.json."""
@@ -133,7 +136,7 @@ def approve(
     if not yes and not typer.confirm("Release this model?"):
         raise OperateError("Nothing was approved.")
     pin = releases.approve(aws, arn, by or getuser())
-    path = releases.write(context.obj.releases, env, pin)
+    path = releases.write(context.obj.releases, f"{env}.shadow" if shadow else env, pin)
     out.print(f"{shown(path)} pins version {pin['model_package_version']}.", highlight=False)
     out.print(f"`amplify deploy --env {env}` puts it in service.", highlight=False)
 

@@ -5,21 +5,47 @@
 
 from stacks.config.capacity import InstancePreferences, ManagedSpot, OnDemand, TrainingPlan, WarmPool
 from stacks.config.checks import SettingsError
-from stacks.config.endpoint import Endpoint
+from stacks.config.endpoint import (
+    AllAtOnce,
+    Async,
+    Batch,
+    Canary,
+    Capture,
+    Endpoint,
+    InferenceComponents,
+    Linear,
+    RealTime,
+    Rolling,
+    Serverless,
+    Shadow,
+    WorkingHours,
+)
 from stacks.config.environment import Environment
 from stacks.config.network import Network
 from stacks.config.training import ImageTarget, Training
 
 __all__ = [
+    "AllAtOnce",
+    "Async",
+    "Batch",
+    "Canary",
+    "Capture",
     "Endpoint",
     "Environment",
     "ImageTarget",
+    "InferenceComponents",
     "InstancePreferences",
+    "Linear",
     "ManagedSpot",
     "Network",
     "OnDemand",
+    "RealTime",
+    "Rolling",
+    "Serverless",
     "SettingsError",
+    "Shadow",
     "Training",
     "TrainingPlan",
     "WarmPool",
+    "WorkingHours",
 ]

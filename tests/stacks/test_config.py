@@ -1,5 +1,6 @@
 """Settings are refused at the door, all faults at once, each with the value given and the value wanted."""
 
+import re
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -14,6 +15,8 @@ from stacks.config import (
     ManagedSpot,
     Network,
     OnDemand,
+    RealTime,
+    Serverless,
     SettingsError,
     Training,
     TrainingPlan,
@@ -123,30 +126,40 @@ def test_training_settings_that_cannot_work_are_refused(changed: dict[str, Any],
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"instance_type": "ml.nothing.xlarge"}, "instance_type: 'ml.nothing.xlarge' is not an instance type we know"),
-        ({"instance_count": 0}, "instance_count is 0: give a whole number from 1 to 100"),
-        ({"max_latency_ms": 60_001}, "max_latency_ms is 60001: give a whole number from 1 to 60000"),
-    ],
-)
-def test_endpoint_settings_that_cannot_work_are_refused(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError) as error:
-        replace(PROD.endpoint, **changed)
-    assert message in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
         ({"name": "Prod EU"}, "name is 'Prod EU': give up to 20 lower-case letters, digits and hyphens"),
         ({"account": "12345"}, "account is '12345': give the twelve digits of an AWS account"),
         ({"account": 123456789012}, "account is 123456789012: give the twelve digits"),
         ({"region": "eu"}, "region is 'eu': give an AWS region such as eu-central-1"),
+        (
+            {"endpoint": RealTime(instance_type="ml.g5.xlarge", invokers=("arn:aws:iam::444444444444:role/app",))},
+            "endpoint.invokers holds arn:aws:iam::444444444444:role/app: give roles of account 333333333333",
+        ),
     ],
 )
 def test_environment_settings_that_cannot_work_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as error:
         replace(PROD, **changed)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "endpoint", "message"),
+    [
+        (DEV, RealTime(instance_type="ml.m5.xlarge"), "has no GPU, but the models made here carry the image for gpu"),
+        (LOCAL, RealTime(instance_type="ml.g5.xlarge"), "has a GPU, but the models made here carry the image for cpu"),
+        (DEV, Serverless(memory_mb=4096), "Serverless, on CPUs, but the models made here carry the image for gpu"),
+        (
+            PROD,
+            Serverless(memory_mb=4096),
+            "mode serverless cannot run in a network: serverless inference takes no VPC",
+        ),
+    ],
+)
+def test_an_endpoint_must_fit_the_environments_own_models_and_its_network(
+    environment: Environment, endpoint: Endpoint, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        replace(environment, endpoint=endpoint)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +217,7 @@ def test_zones_of_another_region_are_refused_with_everything_else_that_is_wrong(
 
 
 def test_a_network_without_room_for_the_instances_is_refused() -> None:
-    many, one = replace(PROD.endpoint, instance_count=60), replace(PROD.endpoint, instance_count=1)
+    many, one = (RealTime(instance_type="ml.g5.xlarge", max_instances=most) for most in (60, 1))
     small = replace(PROD.network, cidr="10.30.0.0/24")  # /26 in each of three zones: 64, less 5 and 8 endpoints
     assert small.addresses_per_zone == 51
     replace(PROD, network=small, endpoint=one)
@@ -280,12 +293,12 @@ def test_environments_on_an_account_train_on_spot_and_a_laptop_does_not() -> Non
 
 def test_settings_cannot_be_changed_after_they_were_checked() -> None:
     with pytest.raises(AttributeError):
-        PROD.endpoint.instance_count = 0  # type: ignore[misc]
+        PROD.endpoint.invokers = ("everybody",)  # type: ignore[misc]
 
 
 def test_settings_are_given_by_name() -> None:
     with pytest.raises(TypeError):
-        Endpoint("ml.m5.xlarge")  # type: ignore[misc]
+        Environment("prod")  # type: ignore[misc,call-arg]
 
 
 def test_the_environments_are_the_four_of_the_project_each_in_its_own_account() -> None:
