@@ -16,6 +16,7 @@ LOCAL = Environment(
         instance_types=("ml.m5.xlarge", "ml.m5.2xlarge"),
         max_runtime_hours=1,
         evaluate_instance_type="ml.m5.xlarge",
+        on_arrival=True,  # put proteins/READY into the data bucket, and a run begins
     ),
     endpoint=Endpoint(instance_type="ml.m5.xlarge"),
     termination_protection=False,  # a folder on this machine: `make clean` is how it goes away

@@ -13,7 +13,7 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import api, cloudformation, lifecycle, ministack_patches, recorded_types, s3_buckets
+from local_aws import api, builds, cloudformation, lifecycle, ministack_patches, recorded_types, s3_buckets
 from local_aws.persistence import Saver
 from local_aws.settings import HOST, WHO_PATH, Settings
 
@@ -29,8 +29,11 @@ def run(ours: Settings) -> int:
     ministack_patches.route_sagemaker(api.handle)
     cloudformation.install()
     recorded_types.install()
+    ministack_patches.miss_images()
+    ministack_patches.run_builds(builds.carry_out)
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
+    lifecycle.on_stop.append(ministack_patches.end_functions)
     asyncio.run(_serve(ours))
     return 0  # not reached: _serve ends the process
 

@@ -17,7 +17,13 @@ class AmplifyStage(cdk.Stage):
     """The stacks of one environment. `cdk deploy '<env>/*'` deploys them all, into an empty account too."""
 
     def __init__(
-        self, scope: Construct, environment: Environment, *, release: Release | None, model_code: Path
+        self,
+        scope: Construct,
+        environment: Environment,
+        *,
+        release: Release | None,
+        model_code: Path,
+        lambda_code: Path,
     ) -> None:
         env = cdk.Environment(account=environment.account, region=environment.region)
         super().__init__(scope, environment.name, env=env)
@@ -47,6 +53,7 @@ class AmplifyStage(cdk.Stage):
                 storage=storage,
                 registry=registry,
                 model_code=model_code,
+                lambda_code=lambda_code,
             )
         if release is not None:
             EndpointStack(

@@ -4,7 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from stacks.config.checks import not_matching, not_one_of, out_of_range, raise_if_any, unknown_instance_type
+from stacks.config.checks import (
+    not_a_schedule,
+    not_a_switch,
+    not_matching,
+    not_one_of,
+    out_of_range,
+    raise_if_any,
+    unknown_instance_type,
+)
 from stacks.instance_types import has_gpu, has_local_disk
 
 ImageTarget = Literal["cpu", "gpu"]
@@ -51,6 +59,13 @@ class Training:
     job_volume_gb: int = 30
     """Disk of the prepare and evaluate instances."""
 
+    schedule: str | None = None
+    """When a run with the defaults begins by itself, in UTC: rate(7 days) or cron(0 3 ? * SUN *). None: never.
+    A time at which a run is active is let go by."""
+
+    on_arrival: bool = False
+    """Whether a run with the defaults begins when an object proteins/READY is put into the data bucket."""
+
     def __post_init__(self) -> None:
         faults = list(self._faults())
         if not faults:
@@ -80,6 +95,9 @@ class Training:
         yield from out_of_range("volume_gb", self.volume_gb, 1, 16_384)
         yield from out_of_range("job_volume_gb", self.job_volume_gb, 1, 16_384)
         yield from out_of_range("max_runtime_hours", self.max_runtime_hours, 1, MAX_JOB_DAYS * 24)
+        if self.schedule is not None:
+            yield from not_a_schedule("schedule", self.schedule)
+        yield from not_a_switch("on_arrival", self.on_arrival)
         if self.spot_max_wait_hours is not None:
             yield from out_of_range("spot_max_wait_hours", self.spot_max_wait_hours, 1, MAX_JOB_DAYS * 24)
 

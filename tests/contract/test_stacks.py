@@ -11,7 +11,10 @@ from tests.stacks.synthesis import ROOT, manifests, only, resources, templates
 OUTPUTS = {
     "storage": {"DataBucketName", "ArtifactBucketName", "KeyArn", "AlarmTopicArn"},
     "registry": {"ModelPackageGroupName", "RepositoryUri"},
-    "training": {"PipelineName", "RegistrationPipelineName", "ImageUri", "CodeBundleUri"},
+    "training": {
+        *("PipelineName", "RegistrationPipelineName", "ImageUri", "CodeBundleUri"),
+        *("ImageBuildProjectName", "ImageBuildOutcome"),
+    },
     "endpoint": {"EndpointName", "ModelPackageArn"},
 }
 
@@ -54,6 +57,26 @@ def test_the_pipelines_have_fixed_names_and_the_image_is_of_the_environments_rep
     image = plain(training["Outputs"]["ImageUri"]["Value"])
     repository = rf"{settings.account}\.dkr\.ecr\.{settings.region}\.\$\{{AWS::URLSuffix\}}/amplify-{environment}"
     assert re.fullmatch(rf"{repository}:(cpu|gpu)-[0-9a-f]{{64}}", image)
+
+
+@pytest.mark.parametrize("environment", ["local", "dev"])
+def test_a_function_is_a_file_of_lambda_code_with_the_environment_that_it_reads(environment: str) -> None:
+    functions = resources(templates()[f"{environment}/training"], "AWS::Lambda::Function").values()
+    assert functions
+    for function in functions:
+        file, handler = function["Properties"]["Handler"].split(".")
+        source = (ROOT / "lambda_code" / f"{file}.py").read_text(encoding="utf-8")
+        given = set(function["Properties"].get("Environment", {}).get("Variables", {}))
+        assert re.search(rf"^def {handler}\(event", source, re.MULTILINE)
+        assert set(re.findall(r'os\.environ\["(\w+)"\]', source)) == given
+
+
+def test_the_deployment_tells_the_function_what_it_reads() -> None:
+    [start] = resources(templates()["dev/training"], "Custom::ImageBuild").values()
+    source = (ROOT / "lambda_code" / "start_image_build.py").read_text(encoding="utf-8")
+    given = set(start["Properties"]) - {"ServiceToken", "ServiceTimeout"}
+    assert set(re.findall(r'properties\["(\w+)"\]', source)) == given
+    assert re.search(r'"Outcome": outcome', source)
 
 
 @pytest.mark.parametrize("environment", [name for name, settings in ENVIRONMENTS.items() if settings.training])

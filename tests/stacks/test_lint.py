@@ -12,9 +12,14 @@ from tests.stacks.synthesis import Template, templates
 
 REGIONS = sorted({environment.region for environment in ENVIRONMENTS.values()})
 
+DONE_BY_THE_CDK = [
+    "W3005"
+]  # a DependsOn that a reference implies too: the CDK writes one for the role of each function
+
 
 def findings(template: Template) -> list[str]:
-    return [str(match) for match in lint(json.dumps(template), config=ManualArgs(regions=REGIONS))]
+    config = ManualArgs(regions=REGIONS, ignore_checks=DONE_BY_THE_CDK)
+    return [str(match) for match in lint(json.dumps(template), config=config)]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
