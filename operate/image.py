@@ -48,27 +48,24 @@ def find(aws: Aws) -> Image:
 def wait_until_built(aws: Aws, show: Show, *, again: bool = False) -> Image:
     """The image, once it is built. `show` is told how far its build is.
 
-    A build that nobody has started is started; one that ended badly only with `again`: it would end as badly. Raises
+    Where no build goes on, one is started; after one that ended badly only with `again`: it would end as badly. Raises
     OperateError with the reason and the place of the log.
     """
-    image, project = find(aws), deployment.output(aws, "training", "ImageBuildProjectName")
-    seen: str | None = None
-    while image.digest is None:
-        build = _newest_build(aws, project, image.uri)
-        if build is None or (again and seen is None and build["buildStatus"] in ENDED_BADLY):
+    project, watched = deployment.output(aws, "training", "ImageBuildProjectName"), None
+    while True:
+        uri = deployment.output(aws, "training", "ImageUri")
+        build = _newest_build(aws, project, uri) if watched is None else _build(aws, watched)
+        image = find(aws)  # after the build: one that has succeeded has pushed its image
+        if image.digest is not None:
+            return image
+        status = build["buildStatus"] if build else None
+        if watched is None and (status in (None, "SUCCEEDED") or (again and status in ENDED_BADLY)):
             build = _start(aws, project)
-        elif build["buildStatus"] in ENDED_BADLY:
-            raise _failure(build, image)
-        seen = build["id"]
+        elif build is None or status != "IN_PROGRESS":
+            raise _failure(build or {}, image)
+        watched = build["id"]
         show(f"building the image: {build['currentPhase'].lower().replace('_', ' ')}")
-        if build["buildStatus"] == "SUCCEEDED":  # it ended since we asked the registry
-            image = find(aws)
-            if image.digest is None:
-                raise _failure(build, image)
-            break
         time.sleep(POLL_LOCAL_S if aws.is_local else POLL_S)
-        image = find(aws)
-    return image
 
 
 def records(aws: Aws, image: Image) -> dict[str, Any]:
@@ -115,6 +112,11 @@ def _newest_build(aws: Aws, project: str, uri: str) -> Mapping[str, Any] | None:
     return None
 
 
+def _build(aws: Aws, id_: str) -> Mapping[str, Any] | None:
+    found = aws.client("codebuild").batch_get_builds(ids=[id_])["builds"]
+    return found[0] if found else None
+
+
 def _start(aws: Aws, project: str) -> Mapping[str, Any]:
     try:
         return aws.client("codebuild").start_build(projectName=project)["build"]
@@ -135,7 +137,7 @@ def _failure(build: Mapping[str, Any], image: Image) -> OperateError:
     ]
     logs = build.get("logs", {})
     where = logs.get("deepLink") or f"CloudWatch Logs, {logs.get('groupName')}, stream {logs.get('streamName')}"
-    reason = "; ".join(dict.fromkeys(reasons)) or f"CodeBuild says {build['buildStatus']} and no more"
+    reason = "; ".join(dict.fromkeys(reasons)) or f"CodeBuild says {build.get('buildStatus', 'nothing')}"
     return OperateError(
         f"The image {image.uri} could not be built: {reason}",
         todo=f"Its log: {where}. Mend the cause, then `amplify image` builds it again.",

@@ -3,8 +3,10 @@
 import re
 
 import pytest
+from amplify_lm import fasta
 
 from environments import ENVIRONMENTS
+from operate.data import READY_KEY
 from tests.stacks.readable import plain
 from tests.stacks.synthesis import ROOT, manifests, only, resources, templates
 
@@ -69,6 +71,12 @@ def test_a_function_is_a_file_of_lambda_code_with_the_environment_that_it_reads(
         given = set(function["Properties"].get("Environment", {}).get("Variables", {}))
         assert re.search(rf"^def {handler}\(event", source, re.MULTILINE)
         assert set(re.findall(r'os\.environ\["(\w+)"\]', source)) == given
+
+
+def test_the_object_that_begins_a_run_is_the_one_that_people_put_and_prepare_leaves_alone() -> None:
+    [rule] = resources(templates()["local/training"], "AWS::Events::Rule").values()
+    assert rule["Properties"]["EventPattern"]["detail"]["object"]["key"] == [READY_KEY]
+    assert f"proteins/{fasta.READY}" == READY_KEY
 
 
 def test_the_deployment_tells_the_function_what_it_reads() -> None:
