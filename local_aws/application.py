@@ -13,7 +13,16 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import api, builds, cloudformation, lifecycle, ministack_patches, recorded_types, s3_buckets
+from local_aws import (
+    api,
+    builds,
+    cloudformation,
+    lifecycle,
+    ministack_patches,
+    networks,
+    recorded_types,
+    s3_buckets,
+)
 from local_aws.persistence import Saver
 from local_aws.settings import HOST, WHO_PATH, Settings
 
@@ -29,6 +38,7 @@ def run(ours: Settings) -> int:
     ministack_patches.route_sagemaker(api.handle)
     cloudformation.install()
     recorded_types.install()
+    networks.install()
     ministack_patches.miss_images()
     ministack_patches.run_builds(builds.carry_out)
     lifecycle.on_start.append(functools.partial(api.restore, ours))

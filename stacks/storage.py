@@ -45,6 +45,7 @@ class StorageStack(cdk.Stack):
             access_logs=access_logs,
             lifecycle_rules=[_keep_old_versions(cdk.Duration.days(90)), _checkpoints()],
         )
+        self.buckets = [self.data_bucket, self.artifact_bucket]  # what jobs and endpoints read and write
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
 
         # Exported whether or not a stack of today reads them: the CDK would otherwise add an export when the endpoint

@@ -1,35 +1,18 @@
 """What starts training by itself: nothing unless it is asked for, and then with exactly the rights to do so."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from environments import DEV
-from stacks.stage import AmplifyStage
 from tests.stacks import rules
-from tests.stacks.synthesis import ROOT, Template, new_app, only, resources, templates, templates_in
-from tests.stacks.test_lint import findings
-from tests.stacks.test_rules import CASES
+from tests.stacks.synthesis import Template, only, resources, templates, variants
 
 
-@pytest.fixture(scope="module", name="both")
-def template_with_both(tmp_path_factory: pytest.TempPathFactory) -> Template:
+@pytest.fixture(name="both")
+def template_with_both() -> Template:
     """The training stack of dev with a schedule and on arrival."""
-    assert DEV.training is not None
-    training = replace(DEV.training, schedule="cron(0 3 ? * SUN *)", on_arrival=True)
-    folder = tmp_path_factory.mktemp("triggers")
-    app = new_app(folder)
-    AmplifyStage(
-        app,
-        replace(DEV, training=training),
-        release=None,
-        model_code=ROOT / "model_code",
-        lambda_code=ROOT / "lambda_code",
-    )
-    app.synth()
-    return templates_in(folder)["dev/training"]
+    return variants()["triggered-dev/training"]
 
 
 def test_without_a_trigger_there_is_nothing_that_could_start_a_run() -> None:
@@ -37,11 +20,6 @@ def test_without_a_trigger_there_is_nothing_that_could_start_a_run() -> None:
     for type_ in ("AWS::Events::Rule", "AWS::Scheduler::Schedule", "AWS::SQS::Queue", "AWS::Lambda::Permission"):
         assert resources(template, type_) == {}
     assert "sagemaker:StartPipelineExecution" not in json.dumps(template)
-
-
-def test_with_both_every_rule_holds_and_cloudformation_would_accept_it(both: Template) -> None:
-    assert {rule.__name__: faults for rule, _, _ in CASES if (faults := list(rule(both)))} == {}
-    assert findings(both) == []
 
 
 def test_the_schedule_calls_the_function_in_utc_and_says_who_it_is(both: Template) -> None:
