@@ -22,7 +22,7 @@ from botocore.config import Config
 from local_aws import server
 from local_aws.processes import Process, descendants, wait_until
 from stacks.constructs.code_bundle import archive
-from tests.local_aws.small_images import REGISTRY, ended, make_project, start_build
+from tests.local_aws import small_images
 from tests.stacks.synthesis import ROOT
 
 BUCKET = "several-hosts"
@@ -56,8 +56,9 @@ def put_code(aws: Aws, running: server.LocalAws) -> None:
     aws("s3").create_bucket(Bucket=assets)
     aws("s3").put_object(Bucket=assets, Key=f"{sha256}.zip", Body=bundle)
     aws("ecr").create_repository(repositoryName=REPOSITORY)
-    build = start_build(aws, make_project(aws, f"{REGISTRY}/{REPOSITORY}:cpu-{sha256}"))
-    assert ended(aws, build)["buildStatus"] == "SUCCEEDED"
+    image = f"{small_images.REGISTRY}/{REPOSITORY}:cpu-{sha256}"
+    build = small_images.start_build(aws, small_images.make_project(aws, image))
+    assert small_images.ended(aws, build)["buildStatus"] == "SUCCEEDED"
 
 
 def put_dataset(aws: Aws, folder: Path) -> None:

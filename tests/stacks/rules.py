@@ -189,8 +189,10 @@ def queues_are_encrypted_and_refuse_plain_http(template: Template) -> Iterable[s
 
 
 def what_calls_a_function_keeps_the_events_that_it_fails_on(template: Template) -> Iterable[str]:
-    """A function called by events; the one of a deployment answers who waits for it. An alarm may stand in for the queue
-    of a schedule: a call that comes late is of no use there."""
+    """A function called by events; the one of a deployment answers who waits for it.
+
+    An alarm may stand in for the queue of a schedule: a call that comes late is of no use there.
+    """
     asked = json.dumps([r["Properties"] for r in template["Resources"].values() if r["Type"].startswith("Custom::")])
     for id_, function in resources(template, "AWS::Lambda::Function").items():
         if f'"{id_}"' not in asked and "DeadLetterConfig" not in function["Properties"]:
