@@ -58,8 +58,8 @@ def train(
         "overrides": overrides_json(settings) if settings else None,
     }
     environment = environment_named(env)
-    machine_choice.check(environment, instance_type, instance_count)
     check_reachable(environment, init)
+    machine_choice.check(environment, instance_type, instance_count)
     aws = aws_access.connect(environment, context.obj)
     pipeline = deployment.output(aws, "training", "PipelineName")
     parameters = {name: value for name, value in given.items() if value is not None}
