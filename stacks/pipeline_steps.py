@@ -24,6 +24,7 @@ PROCESSING_MAX_RUNTIME_HOURS = 24
 class Surroundings:
     """What definitions name but do not make: each a string, or a CDK token that becomes one at deployment."""
 
+    environment: str
     image_uri: str
     data_bucket: str
     artifact_bucket: str
@@ -50,7 +51,7 @@ def evaluate(training: Training, around: Surroundings, model: Json) -> Json:
             {"PropertyFileName": "evaluation", "OutputName": "evaluation", "FilePath": "evaluation.json"}
         ],
         "Arguments": {
-            "AppSpecification": {"ImageUri": around.image_uri, "ContainerArguments": ["evaluate"]},
+            "AppSpecification": {"ImageUri": parameter("image"), "ContainerArguments": ["evaluate"]},
             "RoleArn": around.evaluate_role_arn,
             "ProcessingInputs": [
                 processing_input("model", model),
@@ -62,6 +63,7 @@ def evaluate(training: Training, around: Surroundings, model: Json) -> Json:
             ),
             "NetworkConfig": processing_network(around, isolated=True),
             "StoppingCondition": {"MaxRuntimeInSeconds": PROCESSING_MAX_RUNTIME_HOURS * 3600},
+            "Tags": tags(around, "Evaluate"),
         },
     }
 
@@ -89,7 +91,7 @@ def check_loss(around: Surroundings, model: Json, *parameters: str) -> Json:
 
 
 def _register(around: Surroundings, model: Json, parameters: tuple[str, ...]) -> Json:
-    container = {"Image": around.image_uri, "ModelDataUrl": model}
+    container = {"Image": parameter("image"), "ModelDataUrl": model}
     evaluation = {"ContentType": "application/json", "S3Uri": of_this_run(around, "evaluation/evaluation.json")}
     return {
         "Name": "Register",
@@ -130,6 +132,15 @@ def text_parameter(name: str, default: str) -> Json:
 
 def heldout_parameter(around: Surroundings) -> Json:
     return text_parameter("heldout", f"s3://{around.data_bucket}/heldout/")
+
+
+def image_parameter(around: Surroundings) -> Json:
+    """The image of every job and of the model. Who starts a run names its digest, and so does the registered package.
+
+    The default is the tag, for runs that are started by hand. Another repository's image is of no use here: the roles
+    of the jobs can pull from this one only.
+    """
+    return text_parameter("image", around.image_uri)
 
 
 def parameter(name: str) -> Json:
@@ -195,6 +206,14 @@ def vpc_config(around: Surroundings) -> Json:
 
 def volume_key(instance_type: str, around: Surroundings) -> Json:
     return {} if has_local_disk(instance_type) else {"VolumeKmsKeyId": around.key_arn}
+
+
+def tags(around: Surroundings, step: str, **more: Json) -> list[Json]:
+    """By which costs can be told apart, once somebody activates them as cost allocation tags. Not for model packages:
+    one in a group has the group's tags, and SageMaker refuses others."""
+    labels: dict[str, str | Json] = {"project": "amplify", "environment": around.environment, "step": step, **more}
+    labels["run"] = {"Get": "Execution.PipelineExecutionId"}
+    return [{"Key": key, "Value": value} for key, value in labels.items()]
 
 
 def retries(*job_failures: str) -> list[Json]:

@@ -1,4 +1,4 @@
-"""Where models are made: the code bundle, one role for each verb, and the SageMaker Pipelines."""
+"""Where models are made: the code and its image, a role for each verb, the SageMaker Pipelines and what starts them."""
 
 from functools import partial
 from pathlib import Path
@@ -9,13 +9,16 @@ from constructs import Construct
 
 from stacks.config import Environment, Training
 from stacks.constructs.code_bundle import CodeBundle
+from stacks.constructs.image_build import ImageBuild
 from stacks.constructs.model_pipeline import ModelPipeline
 from stacks.constructs.service_role import ServiceRole
+from stacks.constructs.training_triggers import TrainingTriggers
 from stacks.instance_types import has_local_disk
 from stacks.pipeline_definition import registration_definition, training_definition
 from stacks.pipeline_steps import Surroundings
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
+from stacks.training_types import MACHINES
 from stacks.vpc_config import VpcConfig
 
 PROCESSING_JOBS = {"log_group": "/aws/sagemaker/ProcessingJobs", "metric_namespace": "/aws/sagemaker/ProcessingJobs"}
@@ -36,12 +39,26 @@ class TrainingStack(cdk.Stack):
         registry: RegistryStack,
         vpc: VpcConfig | None,
         model_code: Path,
+        lambda_code: Path,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, id, description="AMPLIFY: proteins to a registered model", **kwargs)
         bundle = CodeBundle(self, "CodeBundle", folder=model_code)
         image_uri = f"{registry.repository_uri}:{bundle.image_tag(training.image_target)}"
         data, artifacts = storage.data_bucket, storage.artifact_bucket
+        functions = CodeBundle(self, "FunctionCode", folder=lambda_code)
+
+        image_build = ImageBuild(
+            self,
+            "ImageBuild",
+            bundle=bundle,
+            target=training.image_target,
+            image_uri=image_uri,
+            repository=registry.repository,
+            artifact_bucket=artifacts,
+            key=storage.key,
+            functions=functions,
+        )
 
         prepare = ServiceRole(self, "PrepareRole", description="Reads proteins and starting weights, writes a dataset")
         prepare.read(data, "proteins/", "weights/")
@@ -79,6 +96,7 @@ class TrainingStack(cdk.Stack):
                 role.join(vpc)
 
         around = Surroundings(
+            environment=environment.name,
             image_uri=image_uri,
             data_bucket=data.bucket_name,
             artifact_bucket=artifacts.bucket_name,
@@ -97,7 +115,7 @@ class TrainingStack(cdk.Stack):
             artifact_bucket=artifacts,
             key=storage.key,
         )
-        into_the_registry(
+        pipeline = into_the_registry(
             "TrainingPipeline",
             name=environment.resource_name,
             description="Proteins to a registered model: prepare, train, evaluate, register",
@@ -113,8 +131,35 @@ class TrainingStack(cdk.Stack):
             job_roles=[fetch, evaluate],
             trains=False,
         )
+        if training.schedule is not None or training.on_arrival:
+            TrainingTriggers(
+                self,
+                "Triggers",
+                schedule=training.schedule,
+                on_arrival=training.on_arrival,
+                pipeline=pipeline.pipeline,
+                pipeline_name=environment.resource_name,
+                image_uri=image_uri,
+                repository=registry.repository,
+                data_bucket=data,
+                key=storage.key,
+                functions=functions,
+            )
 
+        self._warn_of_slow_networks(training)
         cdk.CfnOutput(self, "PipelineName", value=environment.resource_name)
         cdk.CfnOutput(self, "RegistrationPipelineName", value=f"{environment.resource_name}-register")
         cdk.CfnOutput(self, "ImageUri", value=image_uri)
         cdk.CfnOutput(self, "CodeBundleUri", value=bundle.s3_uri)
+        cdk.CfnOutput(self, "ImageBuildProjectName", value=image_build.project_name)
+        cdk.CfnOutput(self, "ImageBuildOutcome", value=image_build.outcome)
+
+    def _warn_of_slow_networks(self, training: Training) -> None:
+        """Several machines without EFA do work, and wait for each other's gradients most of the time."""
+        slow = [given for given, most in training.possible_machines if most > 1 and MACHINES[given].gpus]
+        if slow := [given for given in slow if not MACHINES[given].efa]:
+            cdk.Annotations.of(self).add_warning_v2(
+                "amplify:slow-network",
+                f"up to {training.most_instances} machines may train together, but {', '.join(slow)} has no EFA: give "
+                "types that have it (stacks/training_types.py), or one machine",
+            )

@@ -1,14 +1,16 @@
 """Where the `amplify` command meets the other halves: metric lines, and the release pin."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from amplify_lm.metrics import metric_line
 
-from environments import ENVIRONMENTS
+from environments import ENVIRONMENTS, LOCAL
 from operate import releases
 from operate.pipeline_run import parse_metrics
+from stacks.config import RealTime, Shadow
 from stacks.release import read_releases
 
 
@@ -34,8 +36,8 @@ def test_the_pin_that_approval_writes_is_one_that_the_endpoint_stack_reads(tmp_p
     arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/amplify-local/3"
     pin: dict[str, Any] = releases.pin(
         package={"ModelPackageArn": arn, "ModelPackageVersion": 3, "CustomerMetadataProperties": {"recipe": "demo"}},
-        image_uri=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/amplify-local:cpu-{'a' * 64}",
         image_digest=f"sha256:{'b' * 64}",
+        code_bundle="a" * 64,
         artifact={
             "s3_uri": "s3://artifacts/runs/x/model/t/output/model.tar.gz",
             "version_id": "v1",
@@ -48,4 +50,10 @@ def test_the_pin_that_approval_writes_is_one_that_the_endpoint_stack_reads(tmp_p
     assert json.loads(path.read_text()) == pin
     assert read_releases(tmp_path, ENVIRONMENTS)["local"].model_package_arn == arn
     assert pin["code_bundle"] == "a" * 64
+    shadow = RealTime(instance_type="ml.m5.xlarge", shadow=Shadow(instance_type="ml.m5.xlarge"))
+    releases.write(tmp_path, "local.shadow", pin)  # as `amplify approve --shadow` does
+    assert set(read_releases(tmp_path, ENVIRONMENTS | {"local": replace(LOCAL, endpoint=shadow)})) == {
+        "local",
+        "local.shadow",
+    }
     assert releases.read(tmp_path, "local") == pin

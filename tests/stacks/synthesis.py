@@ -22,7 +22,11 @@ RELEASES = Path(__file__).parent / "releases"
 Template = dict[str, Any]
 
 # What people may choose and environments.py does not show: held to the same rules as the rest.
-VARIANTS: dict[str, Environment] = {"private-dev": replace(DEV, network=STAGING.network)}
+assert DEV.training is not None
+VARIANTS: dict[str, Environment] = {
+    "private-dev": replace(DEV, network=STAGING.network),
+    "triggered-dev": replace(DEV, training=replace(DEV.training, schedule="cron(0 3 ? * SUN *)", on_arrival=True)),
+}
 
 
 def new_app(outdir: Path) -> Any:
@@ -88,12 +92,15 @@ def add_variant(app: Any, environment: Environment) -> None:
     atexit.register(shutil.rmtree, pins, ignore_errors=True)
     shutil.copy(RELEASES / f"{environment.name}.json", pins)
     release = read_releases(pins, everything)[environment.name]
-    AmplifyStage(app, environment, release=release, model_code=ROOT / "model_code")
+    code = {"model_code": ROOT / "model_code", "lambda_code": ROOT / "lambda_code"}
+    AmplifyStage(app, environment, release=release, **code)
 
 
 def all_templates() -> dict[str, Template]:
-    """Those of the environments, and those of the variants."""
-    return templates() | variants()
+    """Those of the environments, those of the variants, and `modes/async`, an endpoint stack of each mode."""
+    from tests.stacks.mode_examples import mode_templates
+
+    return templates() | variants() | mode_templates()
 
 
 def manifests() -> dict[str, dict[str, Any]]:

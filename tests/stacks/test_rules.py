@@ -1,6 +1,7 @@
 """Every rule holds in every template, and every rule notices the template that breaks it."""
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -34,11 +35,12 @@ def dropping(type_: str, attribute: str) -> Callable[[Template], None]:
     return breakage
 
 
-def allowing(**statement: Any) -> Callable[[Template], None]:
-    """Breaks a template: adds an Allow statement to a role's policy."""
+def allowing(start: str = "", **statement: Any) -> Callable[[Template], None]:
+    """Breaks a template: adds an Allow statement to a role's policy (the first whose id starts so)."""
 
     def breakage(template: Template) -> None:
-        policy = next(iter(resources(template, "AWS::IAM::Policy").values()))
+        found = resources(template, "AWS::IAM::Policy").items()
+        policy = next(policy for id_, policy in found if id_.startswith(start))
         policy["Properties"]["PolicyDocument"]["Statement"].append({"Effect": "Allow", "Resource": "arn:x"} | statement)
 
     return breakage
@@ -54,16 +56,32 @@ def trusting(**statement: Any) -> Callable[[Template], None]:
     return breakage
 
 
-def adding(type_: str) -> Callable[[Template], None]:
+def adding(type_: str, **properties: Any) -> Callable[[Template], None]:
     """Breaks a template: adds a resource."""
-    return lambda template: template["Resources"].update(New={"Type": type_, "Properties": {}})
+    return lambda template: template["Resources"].update(New={"Type": type_, "Properties": properties})
 
 
-def removing(type_: str) -> Callable[[Template], None]:
-    """Breaks a template: removes the first resource of a type."""
-    return lambda template: template["Resources"].pop(next(iter(resources(template, type_))))
+def removing(type_: str, start: str = "") -> Callable[[Template], None]:
+    """Breaks a template: removes the first resource of a type (its id starting so)."""
+    return lambda template: template["Resources"].pop(
+        next(id_ for id_ in resources(template, type_) if id_.startswith(start))
+    )
 
 
+def rewriting(old: str, new: str) -> Callable[[Template], None]:
+    """Breaks a template: changes the text of the first pipeline's definition."""
+
+    def breakage(template: Template) -> None:
+        properties = next(iter(resources(template, "AWS::SageMaker::Pipeline").values()))["Properties"]
+        text = json.dumps(properties["PipelineDefinition"])
+        escaped = [json.dumps(part)[1:-1] for part in (old, new)]
+        assert escaped[0] in text
+        properties["PipelineDefinition"] = json.loads(text.replace(*escaped))
+
+    return breakage
+
+
+TRAINING_RULE = rules.training_jobs_are_isolated_encrypted_bounded_and_can_go_on
 PLAIN_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
 KMS_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
 HALF_PRIVATE = {
@@ -72,10 +90,38 @@ HALF_PRIVATE = {
     "IgnorePublicAcls": True,
     "RestrictPublicBuckets": True,
 }
+DEPLOYMENT = rules.a_deployment_runs_no_code_of_ours_but_what_starts_the_image_build
+EVENTS = rules.what_calls_a_function_keeps_the_events_that_it_fails_on
 FULL_ACCESS = {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}
 GROUP, INGRESS, EGRESS = (f"AWS::EC2::SecurityGroup{kind}" for kind in ("", "Ingress", "Egress"))
 VPC_ENDPOINT = "AWS::EC2::VPCEndpoint"
 BUCKET, ENDPOINT_CONFIG = "AWS::S3::Bucket", "AWS::SageMaker::EndpointConfig"
+
+
+def in_variant(field: str, value: Any, which: str = "ProductionVariants") -> Callable[[Template], None]:
+    """Breaks a template: sets a field of the first variant; None removes it."""
+
+    def breakage(template: Template) -> None:
+        variant = next(iter(resources(template, ENDPOINT_CONFIG).values()))["Properties"][which][0]
+        if value is None:
+            del variant[field]
+        else:
+            variant[field] = value
+
+    return breakage
+
+
+def keeping_without_a_key(*path: str) -> Callable[[Template], None]:
+    """Breaks a template: takes the key from a part of the endpoint configuration."""
+
+    def breakage(template: Template) -> None:
+        part = next(iter(resources(template, ENDPOINT_CONFIG).values()))["Properties"]
+        for name in path:
+            part = part[name]
+        del part["KmsKeyId"]
+
+    return breakage
+
 
 CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (rules.state_is_retained, "prod/storage", dropping(BUCKET, "DeletionPolicy")),
@@ -111,10 +157,42 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "prod/registry",
         setting("AWS::ECR::Repository", "ImageScanningConfiguration", None),
     ),
-    (rules.nothing_runs_code_of_ours_during_a_deployment, "prod/storage", adding("Custom::S3AutoDeleteObjects")),
-    (rules.nothing_runs_code_of_ours_during_a_deployment, "prod/storage", adding("AWS::Lambda::Function")),
+    (DEPLOYMENT, "prod/storage", adding("Custom::S3AutoDeleteObjects")),
+    (DEPLOYMENT, "prod/storage", adding("AWS::CloudFormation::CustomResource")),
+    (DEPLOYMENT, "dev/training", setting("Custom::ImageBuild", "ServiceTimeout", None)),
+    (DEPLOYMENT, "dev/training", allowing("ImageBuildStarterRole", Action="s3:GetObject")),
+    (
+        rules.builds_and_functions_log_under_the_key_for_a_time,
+        "dev/training",
+        setting("AWS::Logs::LogGroup", "RetentionInDays", None),
+    ),
+    (
+        rules.builds_and_functions_log_under_the_key_for_a_time,
+        "dev/training",
+        setting("AWS::Logs::LogGroup", "KmsKeyId", None),
+    ),
+    (
+        rules.builds_and_functions_log_under_the_key_for_a_time,
+        "dev/training",
+        setting("AWS::Lambda::Function", "LoggingConfig", None),
+    ),
+    (
+        rules.builds_and_functions_log_under_the_key_for_a_time,
+        "dev/training",
+        setting("AWS::CodeBuild::Project", "LogsConfig", None),
+    ),
+    (
+        rules.queues_are_encrypted_and_refuse_plain_http,
+        "local/training",
+        setting("AWS::SQS::Queue", "KmsMasterKeyId", None),
+    ),
+    (rules.queues_are_encrypted_and_refuse_plain_http, "local/training", removing("AWS::SQS::QueuePolicy")),
+    (EVENTS, "local/training", setting("AWS::Lambda::Function", "DeadLetterConfig", None, "Triggers")),
+    (EVENTS, "local/training", setting("AWS::Events::Rule", "Targets", [{"Arn": "a", "Id": "b"}])),
+    (EVENTS, "local/training", adding("AWS::Scheduler::Schedule", Target={"Arn": "a"})),
     (rules.roles_serve_this_account_only, "dev/training", trusting(Condition={})),
     (rules.roles_serve_this_account_only, "dev/training", trusting(Principal={"AWS": "*"})),
+    (rules.roles_serve_this_account_only, "dev/training", trusting(Principal={"Service": "ec2.amazonaws.com"})),
     (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:Get*")),
     (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:GetObject", Resource="*")),
     (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:GetObject", NotResource="a")),
@@ -145,10 +223,78 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "prod/endpoint",
         setting("AWS::SageMaker::Endpoint", "DeploymentConfig", None),
     ),
+    (TRAINING_RULE, "dev/training", rewriting('"CheckpointConfig":', '"ResumeConfig":')),
+    (TRAINING_RULE, "dev/training", rewriting('"EnableNetworkIsolation":true,"EnableI', '"EnableI')),
+    (TRAINING_RULE, "local/training", rewriting('"EnableInterContainerTrafficEncryption":true', '"Encrypt":true')),
+    (TRAINING_RULE, "local/training", rewriting('"MaxRuntimeInSeconds":3600', '"MaxPendingTimeInSeconds":3600')),
+    (TRAINING_RULE, "local/training", rewriting('"KmsKeyId":', '"Key":')),
+    (rules.roles_serve_this_account_only, "dev/endpoint", trusting(Principal={"Service": "lambda.amazonaws.com"})),
+    (
+        rules.models_are_cut_off_from_the_network,
+        "modes/inference_components",
+        setting(ENDPOINT_CONFIG, "EnableNetworkIsolation", None),
+    ),
+    (rules.models_are_cut_off_from_the_network, "modes/serverless", in_variant("ServerlessConfig", None)),
+    (
+        rules.endpoint_volumes_have_a_key_where_sagemaker_takes_one,
+        "modes/serverless",
+        setting(ENDPOINT_CONFIG, "KmsKeyId", "k"),
+    ),
+    (
+        rules.endpoint_volumes_have_a_key_where_sagemaker_takes_one,
+        "modes/realtime",
+        in_variant("InstanceType", "ml.m5.xlarge", "ShadowProductionVariants"),
+    ),
+    (rules.what_people_send_is_kept_under_the_key, "modes/realtime", keeping_without_a_key("DataCaptureConfig")),
+    (
+        rules.what_people_send_is_kept_under_the_key,
+        "modes/async",
+        keeping_without_a_key("AsyncInferenceConfig", "OutputConfig"),
+    ),
+    (rules.gpu_fleets_name_their_machine_image, "modes/async", in_variant("InferenceAmiVersion", None)),
+    (
+        rules.gpu_fleets_name_their_machine_image,
+        "modes/realtime",
+        in_variant("InferenceAmiVersion", None, "ShadowProductionVariants"),
+    ),
+    (
+        rules.gpu_fleets_name_their_machine_image,
+        "local/endpoint",
+        in_variant("InferenceAmiVersion", "al2023-ami-sagemaker-inference-gpu-4-1"),
+    ),
+    (
+        rules.deployments_leave_scaling_alone,
+        "prod/endpoint",
+        setting("AWS::SageMaker::Endpoint", "RetainAllVariantProperties", None),
+    ),
+    (
+        rules.deployments_leave_scaling_alone,
+        "local/endpoint",
+        setting("AWS::SageMaker::Endpoint", "RetainAllVariantProperties", True),
+    ),
+    (
+        rules.what_can_be_without_capacity_can_wake,
+        "modes/async",
+        setting("AWS::CloudWatch::Alarm", "AlarmActions", ["arn:x"], "ModelEndpointScaling"),
+    ),
+    (
+        rules.what_can_be_without_capacity_can_wake,
+        "modes/inference_components",
+        removing("AWS::ApplicationAutoScaling::ScalingPolicy", "ModelEndpointScalingWake"),
+    ),
+    (rules.only_the_invoke_policy_lets_anybody_ask, "prod/endpoint", allowing(Action="sagemaker:InvokeEndpoint")),
+    (
+        rules.fleets_of_two_and_more_roll_back_by_alarm,
+        "modes/inference_components",
+        setting("AWS::SageMaker::InferenceComponent", "DeploymentConfig", None),
+    ),
+    (rules.users_of_a_role_wait_for_its_policy, "dev/endpoint", dropping("AWS::Scheduler::Schedule", "DependsOn")),
     (rules.alarms_ring_somewhere, "prod/endpoint", setting("AWS::CloudWatch::Alarm", "AlarmActions", [])),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Model", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Endpoint", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("AWS::SageMaker::Pipeline", "DependsOn")),
+    (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("AWS::Lambda::Function", "DependsOn")),
+    (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("Custom::ImageBuild", "DependsOn")),
     (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::InternetGateway")),
     (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::NatGateway")),
     (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::Route")),
@@ -249,4 +395,4 @@ def test_every_rule_is_in_the_table() -> None:
         for name, rule in vars(rules).items()
         if callable(rule) and getattr(rule, "__module__", "") == rules.__name__ and not name.startswith("_")
     }
-    assert written - {rules.as_list, rules.allowing} == {rule for rule, _, _ in CASES}
+    assert written - {rules.as_list, rules.allowing, rules.variants} == {rule for rule, _, _ in CASES}
