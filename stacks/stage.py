@@ -23,13 +23,14 @@ class AmplifyStage(cdk.Stage):
         environment: Environment,
         *,
         release: Release | None,
+        shadow_release: Release | None = None,
         model_code: Path,
         lambda_code: Path,
     ) -> None:
         env = cdk.Environment(account=environment.account, region=environment.region)
         super().__init__(scope, environment.name, env=env)
-        cdk.Tags.of(self).add("project", "amplify")
-        cdk.Tags.of(self).add("environment", environment.name)
+        for key, value in environment.tags.items():
+            cdk.Tags.of(self).add(key, value)
 
         def name(stack: str) -> str:
             return f"{environment.resource_name}-{stack}"
@@ -74,6 +75,7 @@ class AmplifyStage(cdk.Stage):
                 stack_name=name("endpoint"),
                 environment=environment,
                 release=release,
+                shadow_release=shadow_release,
                 storage=storage,
                 registry=registry,
                 vpc=network.serving if network is not None else None,
