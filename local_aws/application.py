@@ -13,8 +13,8 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import api, cloudformation, lifecycle, ministack_patches, recorded_types, s3_buckets
-from local_aws.persistence import Saver
+from local_aws import api, cloudformation, interrupted_stacks, lifecycle, ministack_patches, recorded_types, s3_buckets
+from local_aws.persistence import Saver, complete
 from local_aws.settings import HOST, WHO_PATH, Settings
 
 STOP_SECONDS = 8.0  # of the ten that `server.stop` waits
@@ -31,6 +31,7 @@ def run(ours: Settings) -> int:
     recorded_types.install()
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
+    complete(ours.state)
     asyncio.run(_serve(ours))
     return 0  # not reached: _serve ends the process
 
@@ -44,6 +45,7 @@ async def _serve(ours: Settings) -> None:
 
     loop = asyncio.get_running_loop()
     saver = Saver(ours.state, loop)
+    interrupted_stacks.install(saver.save_now)
     stopped, ready = asyncio.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_to_stop, loop, stopped, saver)
@@ -64,6 +66,7 @@ async def _open(ours: Settings, saver: Saver, ready: threading.Event) -> None:
     writer.close()
     await asyncio.to_thread(lifecycle.call, lifecycle.on_start)
     saver.start()
+    await interrupted_stacks.settle()
     ready.set()
 
 
