@@ -13,10 +13,23 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import api, cloudformation, interrupted_stacks, lifecycle, ministack_patches, recorded_types, s3_buckets
+from local_aws import (
+    alarms,
+    api,
+    cloudformation,
+    interrupted_stacks,
+    lifecycle,
+    ministack_patches,
+    networks,
+    recorded_types,
+    s3_buckets,
+    scaling,
+    scaling_types,
+)
 from local_aws.persistence import Saver, complete
 from local_aws.settings import HOST, WHO_PATH, Settings
 
+SETTLE_SECONDS = 60.0
 STOP_SECONDS = 8.0  # of the ten that `server.stop` waits
 
 
@@ -26,9 +39,13 @@ def run(ours: Settings) -> int:
     ministack_patches.run_in_threads()
     ministack_patches.encrypt_with_the_buckets_key()
     s3_buckets.install()
+    alarms.install()
     ministack_patches.route_sagemaker(api.handle)
+    ministack_patches.route_application_auto_scaling(scaling.handle)
     cloudformation.install()
+    scaling_types.install()
     recorded_types.install()
+    networks.install()
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
     complete(ours.state)
@@ -49,6 +66,7 @@ async def _serve(ours: Settings) -> None:
     stopped, ready = asyncio.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_to_stop, loop, stopped, saver)
+    lifecycle.on_start.append(alarms.Clock(loop).start)
     opening = loop.create_task(_open(ours, saver, ready))
     await hypercorn_serve(_with_identity(ministack.app.app, ours, ready, saver), config, shutdown_trigger=stopped.wait)
     opening.cancel()
@@ -66,8 +84,11 @@ async def _open(ours: Settings, saver: Saver, ready: threading.Event) -> None:
     writer.close()
     await asyncio.to_thread(lifecycle.call, lifecycle.on_start)
     saver.start()
-    await interrupted_stacks.settle()
+    # An endpoint that goes back by steps may take its time: `server.start` waits for us no longer than 90 seconds.
+    settling = asyncio.create_task(interrupted_stacks.settle())
+    await asyncio.wait({settling}, timeout=SETTLE_SECONDS)
     ready.set()
+    await settling
 
 
 def _begin_to_stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, saver: Saver) -> None:

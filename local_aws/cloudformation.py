@@ -21,6 +21,7 @@ from local_aws.store import Scope
 POLL_SECONDS = 0.2
 BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 LONGEST_NAME = 63
+OF_UPDATES_ONLY = ("RetainAllVariantProperties", "ExcludeRetainedVariantProperties", "RetainDeploymentConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ class _Handler:
             self._tag(name, old.get("Tags", []), new.get("Tags", []))
         if "ModelPackageGroupPolicy" in changed:
             self._put_policy(name, new)
-        elif changed - {"Tags"} and not self._serves_already(name, new):
+        elif changed - {"Tags"} and not self._serves_already(name, changed, new):
             in_place = {key: value for key, value in new.items() if key in kind.updates}
             self._call(f"Update{kind.noun}", {kind.name: name, **in_place})
             self._wait(name)
@@ -171,10 +172,11 @@ class _Handler:
         if endpoint["EndpointStatus"] != "InService" or "FailureReason" in endpoint:
             raise ProvisioningError(f"{endpoint.get('FailureReason', endpoint['EndpointStatus'])} (endpoint {name})")
 
-    def _serves_already(self, name: str, wanted: Properties) -> bool:
-        """Whether an endpoint came by itself to what an update wants: after an interrupted one it goes back."""
-        if self._kind.noun != "Endpoint":
-            return False
+    def _serves_already(self, name: str, changed: set[str], wanted: Properties) -> bool:
+        """Whether there is nothing to do for an endpoint: how it is updated is no state of it, and after an interrupted
+        update it goes back to its configuration by itself."""
+        if self._kind.noun != "Endpoint" or "EndpointConfigName" not in changed:
+            return self._kind.noun == "Endpoint"
         while (endpoint := self._describe(name)) and endpoint["EndpointStatus"] in BUSY:
             time.sleep(POLL_SECONDS)
         asked = (wanted["EndpointConfigName"], "InService")
@@ -225,6 +227,9 @@ def _request(operation: str, properties: Mapping[str, Any]) -> dict[str, Any]:
     assert shape is not None, "each of these operations takes something"
     known = dict(properties)
     known.pop("ModelPackageGroupPolicy", None)  # an operation of its own
+    if operation == "CreateEndpoint":
+        for name in OF_UPDATES_ONLY:
+            known.pop(name, None)
     if definition := known.pop("PipelineDefinition", None):
         known |= _definition(definition)
     if "ClientRequestToken" in shape.required_members:

@@ -39,13 +39,14 @@ def about_to_touch(physical_id: str) -> None:
 
 async def settle() -> None:
     """See to it that nothing is in the midst of something. Never raises: what cannot be settled is in the log."""
+    written = list(store.current().everywhere(KIND))
     for account_id, region_name, stack in ministack_stacks.unfinished():
         with ministack_stacks.scope_of(account_id, region_name):
             try:
                 await _settle(stack)
             except Exception:
                 logger.exception("stack %s, which was %s, cannot be settled", stack["StackName"], stack["StackStatus"])
-    for scope, name, _ in store.current().everywhere(KIND):
+    for scope, name, _ in written:
         store.current().delete(scope, KIND, name)
 
 

@@ -11,9 +11,10 @@ import time
 from pathlib import PurePosixPath
 from typing import Any
 
-from local_aws import images, jobs, store
+from local_aws import images, jobs, networks, store
 from local_aws.containers import Container
 from local_aws.errors import in_use, invalid, not_emulated
+from local_aws.hosts import hosts_of
 from local_aws.images import Image
 from local_aws.jobs import Ending, JobError, JobStoppedError, Run
 from local_aws.listings import page
@@ -37,7 +38,7 @@ IN_CONFIG = (  # the members of processingjobconfig.json
 
 def create(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
     name = request["ProcessingJobName"]
-    _check(request)
+    _check(scope, request)
     arn, now = scope.arn(f"{KIND}/{name}"), time.time()
     record = {
         **request,
@@ -100,9 +101,10 @@ def _find(scope: Scope, name: str) -> Record:
     return record
 
 
-def _check(request: dict[str, Any]) -> None:
+def _check(scope: Scope, request: dict[str, Any]) -> None:
     """Hold a request to what AWS checks and its model does not say, and to what is emulated."""
-    jobs.check_instance_count(request["ProcessingResources"]["ClusterConfig"]["InstanceCount"])
+    if (count := request["ProcessingResources"]["ClusterConfig"]["InstanceCount"]) > 1:
+        raise not_emulated(f"A processing job on {count} instances (give an instance count of 1)")
     inputs, outputs = request.get("ProcessingInputs", []), _outputs(request)
     for member in inputs:
         source = member.get("S3Input")
@@ -124,6 +126,7 @@ def _check(request: dict[str, Any]) -> None:
     ):
         if len(set(names)) < len(names):
             raise invalid(f"The {what} of a processing job must differ; given are {', '.join(names)}.")
+    networks.check_vpc_config(scope, request.get("NetworkConfig", {}).get("VpcConfig"))
 
 
 def _outputs(request: dict[str, Any]) -> list[dict[str, Any]]:
@@ -169,7 +172,8 @@ def _prepare(run: Run, request: dict[str, Any]) -> None:
     written = {key: request[key] for key in IN_CONFIG if key in request}
     (config / "processingjobconfig.json").write_text(json.dumps(written))
     instance_type = request["ProcessingResources"]["ClusterConfig"]["InstanceType"]
-    (config / "resourceconfig.json").write_text(json.dumps(jobs.resources(instance_type)))
+    [host] = hosts_of(run.folder, 1)
+    (config / "resourceconfig.json").write_text(json.dumps(host.resources(instance_type)))
 
 
 def _run(run: Run, request: dict[str, Any], image: Image) -> None:
@@ -197,7 +201,7 @@ def _run(run: Run, request: dict[str, Any], image: Image) -> None:
         region=run.scope.region,
     )
     seconds = request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", LONGEST_RUN_SECONDS)
-    ending = run.watch(container, seconds, lambda: _upload(uploads["Continuous"]))
+    ending = run.watch([container], seconds, lambda: _upload(uploads["Continuous"]))
     _conclude(run, ending, container.tail(20), uploads)
 
 
@@ -209,9 +213,9 @@ def _conclude(run: Run, ending: Ending, log: str, uploads: dict[str, list[Folder
     if ending.timed_out:
         limit = run.record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", LONGEST_RUN_SECONDS)
         raise JobError(f"ClientError: The job ran longer than its MaxRuntimeInSeconds, {limit}.")
-    if ending.code != 0 and not ending.stopped:
+    if ending.failed:
         said = jobs.first_failure(run.folder / "output" / "message", log=log)
-        raise JobError(f"AlgorithmError: {jobs.shorten(said, 990)}, exit code: {ending.code}")
+        raise JobError(f"AlgorithmError: {jobs.shorten(said, 990)}, exit code: {ending.codes[0]}")
     for upload in uploads["EndOfJob"]:
         upload.sync()
     _finish(run, "Stopped" if ending.stopped else "Completed", ExitMessage=_message(run))

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from operate import aws as aws_access
-from operate import deployment, pipeline_run, releases, report
+from operate import deployment, machine_choice, pipeline_run, releases, report
 from operate.aws import Aws
 from operate.commands_aws import Env, Json, out
 from operate.commands_data import upload_weights
@@ -17,6 +17,7 @@ from operate.errors import InterruptedByPersonError, OperateError
 from operate.screen import Step, shown, watched
 from operate.settings import environment_named
 from operate.watch import watch as watch_run
+from stacks.config import Environment
 
 app = typer.Typer()
 
@@ -31,7 +32,7 @@ def train(
     context: typer.Context,
     recipe: Annotated[str | None, typer.Option(help="A recipe of model_code/recipes.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="One that environments.py lists.")] = None,
-    instance_count: Annotated[int | None, typer.Option(min=1)] = None,
+    instance_count: Annotated[int | None, typer.Option(min=1, help="Machines that train together.")] = None,
     init: Annotated[str | None, typer.Option(help="scratch, s3://… or hf:<owner>/<name>@<revision>.")] = None,
     data_prefix: Annotated[str | None, typer.Option("--data", help="S3 prefix of the FASTA files.")] = None,
     script: Annotated[str | None, typer.Option(help="Another entry point of the code bundle.")] = None,
@@ -55,7 +56,10 @@ def train(
         "script": script,
         "overrides": overrides_json(settings) if settings else None,
     }
-    aws = aws_access.connect(environment_named(env), context.obj)
+    environment = environment_named(env)
+    machine_choice.check(environment, instance_type, instance_count)
+    check_reachable(environment, init)
+    aws = aws_access.connect(environment, context.obj)
     pipeline = deployment.output(aws, "training", "PipelineName")
     execution = pipeline_run.start(aws, pipeline, {name: value for name, value in given.items() if value is not None})
     announce(aws, execution, watch=watch, as_json=as_json)
@@ -118,6 +122,9 @@ def approve(
     package: Annotated[str, typer.Argument(help="A version, an ARN, or `latest`.")] = "latest",
     by: Annotated[str | None, typer.Option(help="Who decides; by default the user of this machine.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Release it as the shadow variant, which answers nobody.")
+    ] = False,
     env: Env = "local",
 ) -> None:
     """Look at a registered model and release it: set it to Approved and write releases/<env>.json."""
@@ -129,7 +136,7 @@ def approve(
     if not yes and not typer.confirm("Release this model?"):
         raise OperateError("Nothing was approved.")
     pin = releases.approve(aws, arn, by or getuser())
-    path = releases.write(context.obj.releases, env, pin)
+    path = releases.write(context.obj.releases, f"{env}.shadow" if shadow else env, pin)
     out.print(f"{shown(path)} pins version {pin['model_package_version']}.", highlight=False)
     out.print(f"`amplify deploy --env {env}` puts it in service.", highlight=False)
 
@@ -155,6 +162,17 @@ def overrides_json(settings: list[str]) -> str:
             todo="Put them into a recipe of their own in model_code/recipes, and deploy.",
         )
     return text
+
+
+def check_reachable(environment: Environment, init: str | None) -> None:
+    """Raises OperateError for starting weights of the Hub where jobs run in a network that has no way to it."""
+    if environment.network is not None and init is not None and init.startswith("hf:"):
+        env = environment.name
+        raise OperateError(
+            f"The jobs of {env} run in a network without a way to the Hub: they cannot fetch {init}.",
+            todo=f"Mirror it once: `amplify register {init} --env {env} --watch`. Then start from the artefact of the "
+            f"registered model: --init s3://…, as `amplify runs --env {env} --json` tells it.",
+        )
 
 
 def pipelines(aws: Aws) -> list[str]:

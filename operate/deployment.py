@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from operate.aws import Aws
 from operate.errors import OperateError
 
-STACKS = ("storage", "registry", "training", "endpoint")
+STACKS = ("storage", "registry", "network", "training", "endpoint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,7 @@ def output(aws: Aws, stack: str, key: str) -> str:
     """An output of stack `storage`, `registry`, `training` or `endpoint`. Raises OperateError where there is none."""
     name = f"amplify-{aws.environment.name}-{stack}"
     described = _describe(aws.client("cloudformation"), name)
-    found = {one["OutputKey"]: one["OutputValue"] for one in (described or {}).get("Outputs", [])}
-    if key in found:
+    if key in (found := _outputs(described)):
         return found[key]
     todo = f"Deploy it: `amplify deploy --env {aws.environment.name}`."
     if described is not None and described["StackStatus"].endswith("IN_PROGRESS"):
@@ -56,16 +55,27 @@ def stacks(aws: Aws) -> list[Stack]:
 
 
 def served_package(aws: Aws) -> str:
-    """The ARN of the model package that the endpoint serves now, from the endpoint itself. Raises OperateError."""
-    sagemaker, name = aws.client("sagemaker"), output(aws, "endpoint", "EndpointName")
+    """The ARN of the model package that is served now, from the endpoint itself. Raises OperateError."""
+    model = aws.client("sagemaker").describe_model(ModelName=_served_model(aws))
+    container = model.get("PrimaryContainer") or model["Containers"][0]
+    return container["ModelPackageName"]
+
+
+def _served_model(aws: Aws) -> str:
+    """The model of the endpoint's variant, of its inference component, or that of transform jobs, by the mode."""
+    stack = _describe(aws.client("cloudformation"), f"amplify-{aws.environment.name}-endpoint")
+    sagemaker, outputs = aws.client("sagemaker"), _outputs(stack)
+    if "ModelName" in outputs:
+        return outputs["ModelName"]
+    name = output(aws, "endpoint", "EndpointName")
     endpoint = sagemaker.describe_endpoint(EndpointName=name)
     if endpoint["EndpointStatus"] != "InService":
         reason = endpoint.get("FailureReason", "AWS gives no reason")
         raise OperateError(f"Endpoint {name} is {endpoint['EndpointStatus']}: {reason}", todo="Deploy it again.")
+    if component := outputs.get("InferenceComponentName"):
+        return sagemaker.describe_inference_component(InferenceComponentName=component)["Specification"]["ModelName"]
     config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
-    model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
-    container = model.get("PrimaryContainer") or model["Containers"][0]
-    return container["ModelPackageName"]
+    return config["ProductionVariants"][0]["ModelName"]
 
 
 def check_serves(aws: Aws, package_arn: str) -> None:
@@ -80,6 +90,10 @@ def check_serves(aws: Aws, package_arn: str) -> None:
             todo=f"{'The alarms and logs of the endpoint say why. ' if rolled_back else ''}Then deploy it again: "
             f"`amplify deploy --env {aws.environment.name}`; `amplify status` shows what is in service.",
         )
+
+
+def _outputs(described: dict[str, Any] | None) -> dict[str, str]:
+    return {one["OutputKey"]: one["OutputValue"] for one in (described or {}).get("Outputs", [])}
 
 
 def _describe(cloudformation: Any, name: str) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from stacks.config import Training
 from stacks.instance_types import has_local_disk
+from stacks.vpc_config import VpcConfig
 
 Json = dict[str, Any]
 
@@ -23,6 +24,7 @@ PROCESSING_MAX_RUNTIME_HOURS = 24
 class Surroundings:
     """What definitions name but do not make: each a string, or a CDK token that becomes one at deployment."""
 
+    environment: str
     image_uri: str
     data_bucket: str
     artifact_bucket: str
@@ -32,6 +34,8 @@ class Surroundings:
     train_role_arn: str
     evaluate_role_arn: str
     fetch_role_arn: str
+    vpc: VpcConfig | None = None
+    """Where jobs run. None: in SageMaker's own network."""
 
 
 # ---- steps -----------------------------------------------------------------------------------------------------------
@@ -57,8 +61,9 @@ def evaluate(training: Training, around: Surroundings, model: Json) -> Json:
             "ProcessingResources": processing_resources(
                 training.evaluate_instance_type, training.job_volume_gb, around
             ),
-            "NetworkConfig": {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": True},
+            "NetworkConfig": processing_network(around, isolated=True),
             "StoppingCondition": {"MaxRuntimeInSeconds": PROCESSING_MAX_RUNTIME_HOURS * 3600},
+            "Tags": tags(around, "Evaluate"),
         },
     }
 
@@ -180,8 +185,26 @@ def processing_resources(instance_type: str, volume_gb: int, around: Surrounding
     return {"ClusterConfig": cluster | volume_key(instance_type, around)}
 
 
+def processing_network(around: Surroundings, *, isolated: bool) -> Json:
+    """In the VPC, where there is one. Isolated: the container itself has no network, only SageMaker's hands have."""
+    encrypted = {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": isolated}
+    return encrypted | vpc_config(around)
+
+
+def vpc_config(around: Surroundings) -> Json:
+    return {} if around.vpc is None else {"VpcConfig": around.vpc.as_request()}
+
+
 def volume_key(instance_type: str, around: Surroundings) -> Json:
     return {} if has_local_disk(instance_type) else {"VolumeKmsKeyId": around.key_arn}
+
+
+def tags(around: Surroundings, step: str, **more: Json) -> list[Json]:
+    """By which costs can be told apart, once somebody activates them as cost allocation tags. Not for model packages:
+    one in a group has the group's tags, and SageMaker refuses others."""
+    labels: dict[str, str | Json] = {"project": "amplify", "environment": around.environment, "step": step, **more}
+    labels["run"] = {"Get": "Execution.PipelineExecutionId"}
+    return [{"Key": key, "Value": value} for key, value in labels.items()]
 
 
 def retries(*job_failures: str) -> list[Json]:

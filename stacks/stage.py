@@ -7,6 +7,7 @@ from constructs import Construct
 
 from stacks.config import Environment
 from stacks.endpoint import EndpointStack
+from stacks.network import NetworkStack
 from stacks.registry import RegistryStack
 from stacks.release import Release
 from stacks.storage import StorageStack
@@ -17,12 +18,18 @@ class AmplifyStage(cdk.Stage):
     """The stacks of one environment. `cdk deploy '<env>/*'` deploys them all, into an empty account too."""
 
     def __init__(
-        self, scope: Construct, environment: Environment, *, release: Release | None, model_code: Path
+        self,
+        scope: Construct,
+        environment: Environment,
+        *,
+        release: Release | None,
+        shadow_release: Release | None = None,
+        model_code: Path,
     ) -> None:
         env = cdk.Environment(account=environment.account, region=environment.region)
         super().__init__(scope, environment.name, env=env)
-        cdk.Tags.of(self).add("project", "amplify")
-        cdk.Tags.of(self).add("environment", environment.name)
+        for key, value in environment.tags.items():
+            cdk.Tags.of(self).add(key, value)
 
         def name(stack: str) -> str:
             return f"{environment.resource_name}-{stack}"
@@ -37,6 +44,16 @@ class AmplifyStage(cdk.Stage):
             environment=environment,
             key=storage.key,
         )
+        network: NetworkStack | None = None
+        if environment.network is not None:
+            network = NetworkStack(
+                self,
+                "network",
+                stack_name=name("network"),
+                environment=environment,
+                network=environment.network,
+                storage=storage,
+            )
         if environment.training is not None:
             TrainingStack(
                 self,
@@ -46,6 +63,7 @@ class AmplifyStage(cdk.Stage):
                 training=environment.training,
                 storage=storage,
                 registry=registry,
+                vpc=network.jobs if network is not None else None,
                 model_code=model_code,
             )
         if release is not None:
@@ -55,6 +73,8 @@ class AmplifyStage(cdk.Stage):
                 stack_name=name("endpoint"),
                 environment=environment,
                 release=release,
+                shadow_release=shadow_release,
                 storage=storage,
                 registry=registry,
+                vpc=network.serving if network is not None else None,
             )

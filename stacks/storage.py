@@ -26,6 +26,7 @@ class StorageStack(cdk.Stack):
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
         self._let_alarms_use_the_key()
+        self._let_log_groups_use_the_key()
 
         access_logs = AccessLogBucket(self, "AccessLogBucket", keep=cdk.Duration.days(365))
         self.data_bucket = PrivateBucket(
@@ -40,8 +41,14 @@ class StorageStack(cdk.Stack):
             "ArtifactBucket",
             key=self.key,
             access_logs=access_logs,
-            lifecycle_rules=[_keep_old_versions(cdk.Duration.days(90)), _checkpoints()],
+            lifecycle_rules=[
+                _keep_old_versions(cdk.Duration.days(90)),
+                # Checkpoints are large, replaced many times a run, and of no use once the run has its model; a month is
+                # time to retry one. Captured requests and those of a queue are people's sequences: nobody hoards them.
+                *(_passing(prefix) for prefix in ("checkpoints", "captured", "async")),
+            ],
         )
+        self.buckets = [self.data_bucket, self.artifact_bucket]  # what jobs and endpoints read and write
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
 
         # Exported whether or not a stack of today reads them: the CDK would otherwise add an export when the endpoint
@@ -73,12 +80,33 @@ class StorageStack(cdk.Stack):
             )
         )
 
+    def _let_log_groups_use_the_key(self) -> None:
+        """CloudWatch Logs encrypts as itself: for log groups that stacks of this environment make, and no others.
 
-def _checkpoints() -> s3.LifecycleRule:
-    """Large, replaced many times a run, and of no use once the run has its model; a month is time to retry one."""
+        Named by the start of their generated names, `amplify-<env>-<stack>-…`: here, before any of them exists.
+        """
+        groups = self.format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=f"{self.stack_name.removesuffix('-storage')}-*",
+            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+        )
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogGroupsOfThisEnvironmentAreEncrypted",
+                principals=[iam.ServicePrincipal(f"logs.{self.region}.amazonaws.com")],
+                actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+                resources=["*"],
+                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+            )
+        )
+
+
+def _passing(prefix: str) -> s3.LifecycleRule:
+    """What is of use for a month."""
     return s3.LifecycleRule(
-        id="checkpoints",
-        prefix="checkpoints/",
+        id=prefix,
+        prefix=f"{prefix}/",
         expiration=cdk.Duration.days(30),
         noncurrent_version_expiration=cdk.Duration.days(1),
         abort_incomplete_multipart_upload_after=cdk.Duration.days(1),

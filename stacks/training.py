@@ -16,6 +16,8 @@ from stacks.pipeline_definition import registration_definition, training_definit
 from stacks.pipeline_steps import Surroundings
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
+from stacks.training_types import MACHINES
+from stacks.vpc_config import VpcConfig
 
 PROCESSING_JOBS = {"log_group": "/aws/sagemaker/ProcessingJobs", "metric_namespace": "/aws/sagemaker/ProcessingJobs"}
 TRAINING_JOBS = {"log_group": "/aws/sagemaker/TrainingJobs", "metric_namespace": "/aws/sagemaker/TrainingJobs"}
@@ -33,6 +35,7 @@ class TrainingStack(cdk.Stack):
         training: Training,
         storage: StorageStack,
         registry: RegistryStack,
+        vpc: VpcConfig | None,
         model_code: Path,
         **kwargs: Any,
     ) -> None:
@@ -72,7 +75,12 @@ class TrainingStack(cdk.Stack):
         ):
             role.use_key(storage.key, writes=True, volumes=not has_local_disk(instance_type))
 
+        if vpc is not None:  # Fetch stays outside: it brings in what the network keeps out
+            for role in (prepare, train, evaluate):
+                role.join(vpc)
+
         around = Surroundings(
+            environment=environment.name,
             image_uri=image_uri,
             data_bucket=data.bucket_name,
             artifact_bucket=artifacts.bucket_name,
@@ -82,6 +90,7 @@ class TrainingStack(cdk.Stack):
             train_role_arn=train.role_arn,
             evaluate_role_arn=evaluate.role_arn,
             fetch_role_arn=fetch.role_arn,
+            vpc=vpc,
         )
         into_the_registry = partial(
             ModelPipeline,
@@ -107,7 +116,18 @@ class TrainingStack(cdk.Stack):
             trains=False,
         )
 
+        self._warn_of_slow_networks(training)
         cdk.CfnOutput(self, "PipelineName", value=environment.resource_name)
         cdk.CfnOutput(self, "RegistrationPipelineName", value=f"{environment.resource_name}-register")
         cdk.CfnOutput(self, "ImageUri", value=image_uri)
         cdk.CfnOutput(self, "CodeBundleUri", value=bundle.s3_uri)
+
+    def _warn_of_slow_networks(self, training: Training) -> None:
+        """Several machines without EFA do work, and wait for each other's gradients most of the time."""
+        slow = [given for given, most in training.possible_machines if most > 1 and MACHINES[given].gpus]
+        if slow := [given for given in slow if not MACHINES[given].efa]:
+            cdk.Annotations.of(self).add_warning_v2(
+                "amplify:slow-network",
+                f"up to {training.most_instances} machines may train together, but {', '.join(slow)} has no EFA: give "
+                "types that have it (stacks/training_types.py), or one machine",
+            )

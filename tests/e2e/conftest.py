@@ -131,10 +131,8 @@ def trap() -> Iterator[Trap]:
         listener.shutdown()
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Project]:
-    """Deployed, trained, approved and served, by the commands that the README names."""
-    folder = tmp_path_factory.mktemp("e2e")
+def clone(folder: Path, trap: Trap) -> Project:
+    """The tree as it is, copied into `folder`, with nothing deployed yet."""
     root = folder / "clone"
     listing = ["git", "ls-files", "-coz", "--exclude-standard"]
     listed = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
@@ -145,7 +143,14 @@ def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Pr
     (root / "node_modules").symlink_to(ROOT / "node_modules")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     hub = {"HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
-    made = Project(root=root, state=root / ".local", environ=kept | hub | trap.settings(folder), trap=trap)
+    return Project(root=root, state=root / ".local", environ=kept | hub | trap.settings(folder), trap=trap)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Project]:
+    """Deployed, trained, approved and served, by the commands that the README names."""
+    made = clone(tmp_path_factory.mktemp("e2e"), trap)
+    root = made.root
     try:
         made.amplify("up")
         made.amplify("deploy")

@@ -28,10 +28,19 @@ def amplify(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str
         (["runs"], 1, "Local AWS is not running"),
         (["train", "--set", "steps"], 1, "--set 'steps' is no setting"),
         (["train", "--set", "a=" + "x" * 300], 1, "SageMaker hands 256 to a job"),
+        (
+            ["train", "--env", "prod", "--init", "hf:a/b@c"],
+            1,
+            "network without a way to the Hub: they cannot fetch hf:",
+        ),
+        (["train", "--env", "prod", "--init", "hf:a/b@c"], 1, "`amplify register hf:a/b@c --env prod --watch`"),
         (["perplexity", "nosuch.fasta"], 1, "nosuch.fasta cannot be read"),
         (["embed", "pyproject.toml"], 1, "FASTA begins with '>'"),
         (["nosuch"], 2, "No such command 'nosuch'"),
         (["train", "--instance-count", "0"], 2, "instance-count"),
+        (["train", "--instance-count", "3"], 1, "--instance-count 3 is more than local allows"),
+        (["train", "--instance-type", "ml.p5.48xlarge"], 1, "Give one of ml.m5.xlarge, ml.m5.2xlarge"),
+        (["train", "--env", "prod"], 1, "No models are made in prod"),
     ],
 )
 def test_a_failure_is_one_message_and_an_exit_code(

@@ -1,13 +1,14 @@
 """Every rule holds in every template, and every rule notices the template that breaks it."""
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from tests.stacks import rules
-from tests.stacks.synthesis import Template, resources, templates
+from tests.stacks.synthesis import Template, all_templates, resources
 
 Rule = Callable[[Template], Iterable[str]]
 
@@ -59,11 +60,27 @@ def adding(type_: str) -> Callable[[Template], None]:
     return lambda template: template["Resources"].update(New={"Type": type_, "Properties": {}})
 
 
-def removing(type_: str) -> Callable[[Template], None]:
-    """Breaks a template: removes the first resource of a type."""
-    return lambda template: template["Resources"].pop(next(iter(resources(template, type_))))
+def removing(type_: str, start: str = "") -> Callable[[Template], None]:
+    """Breaks a template: removes the first resource of a type (its id starting so)."""
+    return lambda template: template["Resources"].pop(
+        next(id_ for id_ in resources(template, type_) if id_.startswith(start))
+    )
 
 
+def rewriting(old: str, new: str) -> Callable[[Template], None]:
+    """Breaks a template: changes the text of the first pipeline's definition."""
+
+    def breakage(template: Template) -> None:
+        properties = next(iter(resources(template, "AWS::SageMaker::Pipeline").values()))["Properties"]
+        text = json.dumps(properties["PipelineDefinition"])
+        escaped = [json.dumps(part)[1:-1] for part in (old, new)]
+        assert escaped[0] in text
+        properties["PipelineDefinition"] = json.loads(text.replace(*escaped))
+
+    return breakage
+
+
+TRAINING_RULE = rules.training_jobs_are_isolated_encrypted_bounded_and_can_go_on
 PLAIN_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
 KMS_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
 HALF_PRIVATE = {
@@ -72,7 +89,36 @@ HALF_PRIVATE = {
     "IgnorePublicAcls": True,
     "RestrictPublicBuckets": True,
 }
+FULL_ACCESS = {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}
+GROUP, INGRESS, EGRESS = (f"AWS::EC2::SecurityGroup{kind}" for kind in ("", "Ingress", "Egress"))
+VPC_ENDPOINT = "AWS::EC2::VPCEndpoint"
 BUCKET, ENDPOINT_CONFIG = "AWS::S3::Bucket", "AWS::SageMaker::EndpointConfig"
+
+
+def in_variant(field: str, value: Any, which: str = "ProductionVariants") -> Callable[[Template], None]:
+    """Breaks a template: sets a field of the first variant; None removes it."""
+
+    def breakage(template: Template) -> None:
+        variant = next(iter(resources(template, ENDPOINT_CONFIG).values()))["Properties"][which][0]
+        if value is None:
+            del variant[field]
+        else:
+            variant[field] = value
+
+    return breakage
+
+
+def keeping_without_a_key(*path: str) -> Callable[[Template], None]:
+    """Breaks a template: takes the key from a part of the endpoint configuration."""
+
+    def breakage(template: Template) -> None:
+        part = next(iter(resources(template, ENDPOINT_CONFIG).values()))["Properties"]
+        for name in path:
+            part = part[name]
+        del part["KmsKeyId"]
+
+    return breakage
+
 
 CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (rules.state_is_retained, "prod/storage", dropping(BUCKET, "DeletionPolicy")),
@@ -142,10 +188,149 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "prod/endpoint",
         setting("AWS::SageMaker::Endpoint", "DeploymentConfig", None),
     ),
+    (TRAINING_RULE, "dev/training", rewriting('"CheckpointConfig":', '"ResumeConfig":')),
+    (TRAINING_RULE, "dev/training", rewriting('"EnableNetworkIsolation":true,"EnableI', '"EnableI')),
+    (TRAINING_RULE, "local/training", rewriting('"EnableInterContainerTrafficEncryption":true', '"Encrypt":true')),
+    (TRAINING_RULE, "local/training", rewriting('"MaxRuntimeInSeconds":3600', '"MaxPendingTimeInSeconds":3600')),
+    (TRAINING_RULE, "local/training", rewriting('"KmsKeyId":', '"Key":')),
+    (rules.roles_serve_this_account_only, "dev/endpoint", trusting(Principal={"Service": "lambda.amazonaws.com"})),
+    (
+        rules.models_are_cut_off_from_the_network,
+        "modes/inference_components",
+        setting(ENDPOINT_CONFIG, "EnableNetworkIsolation", None),
+    ),
+    (rules.models_are_cut_off_from_the_network, "modes/serverless", in_variant("ServerlessConfig", None)),
+    (
+        rules.endpoint_volumes_have_a_key_where_sagemaker_takes_one,
+        "modes/serverless",
+        setting(ENDPOINT_CONFIG, "KmsKeyId", "k"),
+    ),
+    (
+        rules.endpoint_volumes_have_a_key_where_sagemaker_takes_one,
+        "modes/realtime",
+        in_variant("InstanceType", "ml.m5.xlarge", "ShadowProductionVariants"),
+    ),
+    (rules.what_people_send_is_kept_under_the_key, "modes/realtime", keeping_without_a_key("DataCaptureConfig")),
+    (
+        rules.what_people_send_is_kept_under_the_key,
+        "modes/async",
+        keeping_without_a_key("AsyncInferenceConfig", "OutputConfig"),
+    ),
+    (rules.gpu_fleets_name_their_machine_image, "modes/async", in_variant("InferenceAmiVersion", None)),
+    (
+        rules.gpu_fleets_name_their_machine_image,
+        "modes/realtime",
+        in_variant("InferenceAmiVersion", None, "ShadowProductionVariants"),
+    ),
+    (
+        rules.gpu_fleets_name_their_machine_image,
+        "local/endpoint",
+        in_variant("InferenceAmiVersion", "al2023-ami-sagemaker-inference-gpu-4-1"),
+    ),
+    (
+        rules.deployments_leave_scaling_alone,
+        "prod/endpoint",
+        setting("AWS::SageMaker::Endpoint", "RetainAllVariantProperties", None),
+    ),
+    (
+        rules.deployments_leave_scaling_alone,
+        "local/endpoint",
+        setting("AWS::SageMaker::Endpoint", "RetainAllVariantProperties", True),
+    ),
+    (
+        rules.what_can_be_without_capacity_can_wake,
+        "modes/async",
+        setting("AWS::CloudWatch::Alarm", "AlarmActions", ["arn:x"], "ModelEndpointScaling"),
+    ),
+    (
+        rules.what_can_be_without_capacity_can_wake,
+        "modes/inference_components",
+        removing("AWS::ApplicationAutoScaling::ScalingPolicy", "ModelEndpointScalingWake"),
+    ),
+    (rules.only_the_invoke_policy_lets_anybody_ask, "prod/endpoint", allowing(Action="sagemaker:InvokeEndpoint")),
+    (
+        rules.fleets_of_two_and_more_roll_back_by_alarm,
+        "modes/inference_components",
+        setting("AWS::SageMaker::InferenceComponent", "DeploymentConfig", None),
+    ),
+    (rules.users_of_a_role_wait_for_its_policy, "dev/endpoint", dropping("AWS::Scheduler::Schedule", "DependsOn")),
     (rules.alarms_ring_somewhere, "prod/endpoint", setting("AWS::CloudWatch::Alarm", "AlarmActions", [])),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Model", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Endpoint", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("AWS::SageMaker::Pipeline", "DependsOn")),
+    (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::InternetGateway")),
+    (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::NatGateway")),
+    (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::Route")),
+    (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::VPCPeeringConnection")),
+    (rules.no_route_leads_to_the_internet, "prod/network", setting("AWS::EC2::Subnet", "MapPublicIpOnLaunch", True)),
+    (rules.security_groups_name_each_other_and_no_addresses, "prod/network", setting(INGRESS, "CidrIp", "0.0.0.0/0")),
+    (rules.security_groups_name_each_other_and_no_addresses, "prod/network", setting(EGRESS, "CidrIpv6", "::/0")),
+    (
+        rules.security_groups_name_each_other_and_no_addresses,
+        "prod/network",
+        setting(GROUP, "SecurityGroupEgress", [{"IpProtocol": "tcp", "CidrIp": "10.0.0.0/8"}]),
+    ),
+    (rules.security_groups_are_never_born_open, "prod/network", setting(GROUP, "SecurityGroupEgress", None)),
+    (rules.traffic_on_all_ports_stays_within_one_group, "prod/network", setting(INGRESS, "IpProtocol", "-1")),
+    (rules.default_security_groups_are_closed, "prod/network", removing("Custom::VpcRestrictDefaultSG")),
+    (rules.networks_keep_a_record_of_all_traffic_under_a_key, "prod/network", removing("AWS::EC2::FlowLog")),
+    (
+        rules.networks_keep_a_record_of_all_traffic_under_a_key,
+        "prod/network",
+        setting("AWS::EC2::FlowLog", "TrafficType", "REJECT"),
+    ),
+    (
+        rules.networks_keep_a_record_of_all_traffic_under_a_key,
+        "prod/network",
+        setting("AWS::Logs::LogGroup", "KmsKeyId", None),
+    ),
+    (
+        rules.networks_keep_a_record_of_all_traffic_under_a_key,
+        "prod/network",
+        setting("AWS::Logs::LogGroup", "RetentionInDays", None),
+    ),
+    (
+        rules.endpoints_of_services_let_only_this_account_through,
+        "prod/network",
+        setting(VPC_ENDPOINT, "PolicyDocument", None, "Services"),
+    ),
+    (
+        rules.endpoints_of_services_let_only_this_account_through,
+        "prod/network",
+        setting(VPC_ENDPOINT, "PolicyDocument", FULL_ACCESS, "Services"),
+    ),
+    (
+        rules.endpoints_of_services_let_only_this_account_through,
+        "prod/network",
+        setting(VPC_ENDPOINT, "PolicyDocument", None, "PrivateVpc"),
+    ),
+    (
+        rules.endpoints_of_services_let_only_this_account_through,
+        "prod/network",
+        setting(VPC_ENDPOINT, "PrivateDnsEnabled", False, "Services"),
+    ),
+    (
+        rules.endpoints_of_services_let_only_this_account_through,
+        "prod/network",
+        setting(VPC_ENDPOINT, "SecurityGroupIds", [], "Services"),
+    ),
+    (
+        rules.gateways_lead_to_named_buckets,
+        "prod/network",
+        setting(VPC_ENDPOINT, "PolicyDocument", FULL_ACCESS, "PrivateVpc"),
+    ),
+    (
+        rules.network_interfaces_are_made_in_named_subnets_only,
+        "private-dev/training",
+        allowing(Action="ec2:CreateNetworkInterface", Resource="arn:aws:ec2:us-east-1:1:network-interface/*"),
+    ),
+    (
+        rules.network_interfaces_are_made_in_named_subnets_only,
+        "private-dev/training",
+        allowing(Action=["ec2:DeleteNetworkInterface"], Resource="arn:aws:ec2:us-east-1:1:network-interface/*"),
+    ),
+    (rules.zones_are_literal, "prod/network", setting("AWS::EC2::Subnet", "AvailabilityZone", "dummy1a")),
+    (rules.zones_are_literal, "prod/network", setting("AWS::EC2::Subnet", "AvailabilityZone", {"Fn::GetAZs": ""})),
 ]
 
 
@@ -155,20 +340,22 @@ def name(value: object) -> str:
 
 @pytest.mark.parametrize("rule", dict.fromkeys(rule for rule, _, _ in CASES), ids=name)
 def test_the_rule_holds_in_every_template(rule: Rule) -> None:
-    assert {stack: faults for stack, template in templates().items() if (faults := list(rule(template)))} == {}
+    assert {stack: faults for stack, template in all_templates().items() if (faults := list(rule(template)))} == {}
 
 
 @pytest.mark.parametrize(("rule", "stack", "breakage"), CASES, ids=name)
 def test_the_rule_notices_the_template_that_breaks_it(
     rule: Rule, stack: str, breakage: Callable[[Template], None]
 ) -> None:
-    broken = copy.deepcopy(templates()[stack])
+    broken = copy.deepcopy(all_templates()[stack])
     breakage(broken)
     assert len(list(rule(broken))) >= 1
 
 
 def test_every_rule_is_in_the_table() -> None:
     written = {
-        rule for rule in vars(rules).values() if callable(rule) and getattr(rule, "__module__", "") == rules.__name__
+        rule
+        for name, rule in vars(rules).items()
+        if callable(rule) and getattr(rule, "__module__", "") == rules.__name__ and not name.startswith("_")
     }
-    assert written - {rules.as_list, rules.allowing} == {rule for rule, _, _ in CASES}
+    assert written - {rules.as_list, rules.allowing, rules.variants} == {rule for rule, _, _ in CASES}
