@@ -18,6 +18,7 @@ from local_aws import (
     api,
     builds,
     cloudformation,
+    interrupted_stacks,
     lifecycle,
     ministack_patches,
     networks,
@@ -26,9 +27,10 @@ from local_aws import (
     scaling,
     scaling_types,
 )
-from local_aws.persistence import Saver
+from local_aws.persistence import Saver, complete
 from local_aws.settings import HOST, WHO_PATH, Settings
 
+SETTLE_SECONDS = 60.0
 STOP_SECONDS = 8.0  # of the ten that `server.stop` waits
 
 
@@ -50,6 +52,7 @@ def run(ours: Settings) -> int:
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
     lifecycle.on_stop.append(ministack_patches.end_functions)
+    complete(ours.state)
     asyncio.run(_serve(ours))
     return 0  # not reached: _serve ends the process
 
@@ -63,6 +66,7 @@ async def _serve(ours: Settings) -> None:
 
     loop = asyncio.get_running_loop()
     saver = Saver(ours.state, loop)
+    interrupted_stacks.install(saver.save_now)
     stopped, ready = asyncio.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_to_stop, loop, stopped, saver)
@@ -84,7 +88,11 @@ async def _open(ours: Settings, saver: Saver, ready: threading.Event) -> None:
     writer.close()
     await asyncio.to_thread(lifecycle.call, lifecycle.on_start)
     saver.start()
+    # An endpoint that goes back by steps may take its time: `server.start` waits for us no longer than 90 seconds.
+    settling = asyncio.create_task(interrupted_stacks.settle())
+    await asyncio.wait({settling}, timeout=SETTLE_SECONDS)
     ready.set()
+    await settling
 
 
 def _begin_to_stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, saver: Saver) -> None:

@@ -145,7 +145,7 @@ def stop(scope: Scope, request: Request) -> dict[str, Any]:
         if status not in RUNNING:
             raise invalid(f"Pipeline execution {execution['PipelineExecutionArn']} is {status}: it cannot be stopped.")
         store.current().change(scope, EXECUTION, name, PipelineExecutionStatus="Stopping")
-        _stops[scope, name].set()
+        _stops.setdefault((scope, name), threading.Event()).set()  # it may not have begun yet
     return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
 
 
@@ -157,6 +157,7 @@ def retry(scope: Scope, request: Request) -> dict[str, Any]:
         if status not in ("Failed", "Stopped"):
             raise invalid(f"Pipeline execution {execution['PipelineExecutionArn']} is {status}: it cannot be retried.")
         kept = [step for step in execution["_Steps"] if step["StepStatus"] == "Succeeded"]
+        _stops.pop((scope, name), None)
         _change(scope, name, PipelineExecutionStatus="Executing", FailureReason=None, EndTime=None, _Steps=kept)
     _run(scope, name)
     return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
@@ -217,8 +218,7 @@ def shut_down() -> None:
 
 
 def _run(scope: Scope, name: str) -> None:
-    _stops[scope, name] = threading.Event()
-    runner = _Runner(scope, name, _stops[scope, name])
+    runner = _Runner(scope, name, _stops.setdefault((scope, name), threading.Event()))
     threading.Thread(target=runner.run, name=f"execution {name}", daemon=True).start()
 
 
@@ -243,7 +243,8 @@ class _Runner:
             logger.exception("execution %s", self._name)
             _finish(self._scope, self._name, "Failed", f"InternalServerError: a bug of local AWS: {error!r}")
         finally:
-            _stops.pop((self._scope, self._name), None)
+            if _stops.get((self._scope, self._name)) is self._stop:
+                del _stops[self._scope, self._name]
 
     def _run(self) -> None:
         working: dict[Future[bool], Step] = {}

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -31,10 +32,16 @@ class Aws:
     environment: Environment
     environ: Mapping[str, str]
     """The environment variables of every program started for it."""
+    state: Path | None = None
+    """Of `local`: the folder of its server."""
 
     @property
     def is_local(self) -> bool:
         return self.environment.name == "local"
+
+    def has_ended(self) -> bool:
+        """Whether it was local AWS, whose server has ended meanwhile."""
+        return self.state is not None and server.status(self.state) is None
 
     def client(self, service: str) -> Any:
         """A boto3 client of this environment."""
@@ -63,7 +70,7 @@ def connect(environment: Environment, settings: Settings) -> Aws:
     os.environ.clear()
     os.environ.update(environ)
     _client.cache_clear()
-    aws = Aws(environment=environment, environ=environ)
+    aws = Aws(environment=environment, environ=environ, state=settings.state if environment.name == "local" else None)
     _check_account(aws)
     return aws
 

@@ -69,9 +69,12 @@ def status(context: typer.Context, env: Env = "local", as_json: Json = False) ->
     aws = aws_access.connect(environment_named(env), settings)
     stacks = deployment.stacks(aws)
     pin = releases.read(settings.releases, env)
-    served = None
+    served, trouble = None, "nothing yet"
     if any(stack.name.endswith("-endpoint") for stack in stacks):
-        served = deployment.served_package(aws)
+        try:
+            served = deployment.served_package(aws)
+        except OperateError as error:
+            trouble = f"nothing. {error.message} {error.todo}"
     if as_json:
         found = {
             "running": True,
@@ -86,7 +89,7 @@ def status(context: typer.Context, env: Env = "local", as_json: Json = False) ->
         table.add_row(stack.name, stack.status, str(len(stack.resources)))
     out.print(table if stacks else f"Nothing is deployed. `amplify deploy --env {env}` does it.")
     out.print(f"released: {pin['model_package_arn'] if pin else 'nothing yet'}", highlight=False)
-    out.print(f"served:   {served or 'nothing yet'}", highlight=False)
+    out.print(f"served:   {served or trouble}", highlight=False)
 
 
 @app.command()

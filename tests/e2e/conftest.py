@@ -4,6 +4,7 @@ The person at this keyboard has AWS settings of every kind, and all of them lead
 who connected. Nothing may.
 """
 
+import json
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ import pytest
 from botocore.config import Config
 
 from local_aws import server
+from operate.cdk import jsii_cache
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
@@ -41,7 +43,13 @@ class Trap:
         config.write_text(
             f"[default]\nendpoint_url = {url}\n[profile mine]\nendpoint_url = {url}\nregion = eu-west-3\n"
         )
+        home = folder / "home"
+        home.mkdir()
+        theirs = {"profile": "mine", "context": {"@aws-cdk/core:bootstrapQualifier": "theirs"}}
+        (home / ".cdk.json").write_text(json.dumps(theirs))
         return {
+            "HOME": str(home),
+            "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(jsii_cache(os.environ)),
             "AWS_PROFILE": "mine",
             "AWS_CONFIG_FILE": str(config),
             "AWS_SHARED_CREDENTIALS_FILE": str(config),
