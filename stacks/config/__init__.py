@@ -20,6 +20,7 @@ from stacks.config.endpoint import (
     WorkingHours,
 )
 from stacks.config.environment import Environment
+from stacks.config.monitoring import Drift, Monitoring
 from stacks.config.network import Network
 from stacks.config.training import ImageTarget, Training
 
@@ -29,11 +30,13 @@ __all__ = [
     "Batch",
     "Canary",
     "Capture",
+    "Drift",
     "Endpoint",
     "Environment",
     "ImageTarget",
     "InferenceComponents",
     "Linear",
+    "Monitoring",
     "Network",
     "RealTime",
     "Rolling",
