@@ -41,7 +41,7 @@ DEV = Environment(
     endpoint=RealTime(instance_type="ml.g5.xlarge", working_hours=WorkingHours(time_zone="UTC")),
     network=None,  # to save its hourly price; give a Network to have jobs and endpoint in one
     monitoring=Monitoring(monthly_budget_usd=1_000),  # of the account, runs included
-    monthly_ceiling_usd=500,  # of what stands there when nobody works
+    monthly_ceiling_usd=750,  # of what stands there when nobody works
 )
 
 STAGING = Environment(

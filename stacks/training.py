@@ -10,6 +10,7 @@ from constructs import Construct
 from stacks.config import Environment, Training
 from stacks.constructs.code_bundle import CodeBundle
 from stacks.constructs.model_pipeline import ModelPipeline
+from stacks.constructs.pipeline_alarms import ring_when_a_run_fails
 from stacks.constructs.service_role import ServiceRole
 from stacks.instance_types import has_local_disk
 from stacks.pipeline_definition import registration_definition, training_definition
@@ -113,6 +114,14 @@ class TrainingStack(cdk.Stack):
             job_roles=[fetch, evaluate],
             trains=False,
         )
+
+        for id_, pipeline_name in (
+            ("RunFailed", environment.resource_name),
+            ("RegistrationFailed", f"{environment.resource_name}-register"),
+        ):
+            ring_when_a_run_fails(
+                self, id_, pipeline_name=pipeline_name, runbook="pipeline-run-failed", topic=storage.alarm_topic
+            )
 
         cdk.CfnOutput(self, "PipelineName", value=environment.resource_name)
         cdk.CfnOutput(self, "RegistrationPipelineName", value=f"{environment.resource_name}-register")

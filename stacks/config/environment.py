@@ -155,6 +155,11 @@ class Environment:
         return {"project": "amplify", "environment": self.name}
 
     @property
+    def metric_namespace(self) -> str:
+        """Of the metrics that this project sends to CloudWatch itself."""
+        return f"amplify/{self.name}"
+
+    @property
     def resource_name(self) -> str:
         """The one fixed name: of the pipeline, the model package group, the image repository and the endpoint."""
         return f"amplify-{self.name}"

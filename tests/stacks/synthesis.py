@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from environments import DEV, STAGING
-from stacks.config import Environment
+from environments import DEV, PROD, STAGING
+from stacks.config import Capture, Drift, Environment, Monitoring, RealTime
 
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"
@@ -22,7 +22,14 @@ RELEASES = Path(__file__).parent / "releases"
 Template = dict[str, Any]
 
 # What people may choose and environments.py does not show: held to the same rules as the rest.
-VARIANTS: dict[str, Environment] = {"private-dev": replace(DEV, network=STAGING.network)}
+VARIANTS: dict[str, Environment] = {
+    "private-dev": replace(DEV, network=STAGING.network),
+    "watched-prod": replace(
+        PROD,
+        endpoint=RealTime(instance_type="ml.g5.xlarge", capture=Capture(percent=5)),
+        monitoring=Monitoring(alarm_emails=("on-call@example.org",), monthly_budget_usd=5_000, drift=Drift()),
+    ),
+}
 
 
 def new_app(outdir: Path) -> Any:
