@@ -6,7 +6,7 @@ region change the zones of its network, and the id of the list of S3's addresses
 `Monitoring(alarm_emails=("on-call@example.org",))`; budgets and ceilings are placeholders too.
 """
 
-from stacks.config import Environment, Monitoring, Network, RealTime, Training, WorkingHours
+from stacks.config import Environment, ManagedSpot, Monitoring, Network, OnDemand, RealTime, Training, WorkingHours
 
 LOCAL = Environment(
     name="local",
@@ -16,6 +16,8 @@ LOCAL = Environment(
         recipe="demo",
         image_target="cpu",
         instance_types=("ml.m5.xlarge", "ml.m5.2xlarge"),
+        capacity=OnDemand(),  # a laptop has no spot market; ManagedSpot works too, see `python -m local_aws interrupt`
+        max_instance_count=2,
         max_runtime_hours=1,
         evaluate_instance_type="ml.m5.xlarge",
     ),
@@ -33,8 +35,8 @@ DEV = Environment(
         image_target="gpu",
         instance_types=("ml.g5.xlarge", "ml.g5.12xlarge", "ml.p4d.24xlarge"),
         volume_gb=200,
+        capacity=ManagedSpot(max_wait_hours=72),
         max_runtime_hours=48,
-        spot_max_wait_hours=72,
         evaluate_instance_type="ml.g5.xlarge",
     ),
     # Nobody asks at night: the endpoint goes then, and comes back in the morning. Put your own hours and zone here.

@@ -1,4 +1,4 @@
-"""Local AWS for people: `python -m local_aws up | down | status | env` (and `serve`, which `up` starts)."""
+"""Local AWS for people: `python -m local_aws up | down | status | env | interrupt` (and `serve`, which `up` starts)."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from local_aws import server
+from local_aws import server, spot_market
 from local_aws.settings import Settings
 
 
@@ -22,12 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local_aws", description="AWS on this machine, in one folder.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | status | env")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | status | env | interrupt")
     for name, help in (
         ("up", "start it, or find that it runs"),
         ("down", "stop it and everything it started; its state stays"),
         ("status", "say whether it runs, and where"),
         ("env", 'print the variables of its clients: eval "$(python -m local_aws env)"'),
+        ("interrupt", "take a spot training job's machines away, as AWS does when it wants them back"),
         ("serve", "the server itself, until SIGTERM; `up` starts it"),
     ):
         command = commands.add_parser(name, help=help)
@@ -35,6 +36,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--folder", type=Path, default=default, help="where its state is (%(default)s)")
         if name == "serve":
             command.add_argument("--port", type=int, required=True)
+        if name == "interrupt":
+            command.add_argument("job", help="name of the training job")
+            notice = "seconds between SIGTERM and SIGKILL (%(default)g)"
+            command.add_argument("--notice", type=float, default=spot_market.NOTICE_SECONDS, help=notice)
+            command.add_argument("--pause", type=float, default=0.0, help="seconds until it has others (%(default)g)")
     return parser
 
 
@@ -68,13 +74,19 @@ def _env(options: argparse.Namespace) -> int:
     return 0
 
 
+def _interrupt(options: argparse.Namespace) -> int:
+    spot_market.interrupt(options.folder, options.job, notice=options.notice, pause=options.pause)
+    print(f"Training job {options.job} is being interrupted; it goes on from its newest checkpoint in S3.")
+    return 0
+
+
 def _serve(options: argparse.Namespace) -> int:
     from local_aws import host
 
     return host.serve(Settings(folder=options.folder, port=options.port))
 
 
-_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "serve": _serve}
+_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "interrupt": _interrupt, "serve": _serve}
 
 if __name__ == "__main__":
     sys.exit(main())

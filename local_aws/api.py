@@ -13,6 +13,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from local_aws import (
+    async_inference,
+    async_results,
+    data_capture,
+    endpoint_configs,
+    endpoint_life,
+    endpoint_metrics,
     endpoints,
     executions,
     jobs,
@@ -21,8 +27,10 @@ from local_aws import (
     registry,
     resources,
     runtime,
+    scaling_loop,
     store,
     training,
+    transform,
     validation,
 )
 from local_aws.errors import SageMakerError, not_emulated
@@ -40,11 +48,18 @@ OPERATIONS: dict[str, Operation] = {
     **registry.OPERATIONS,
     **training.OPERATIONS,
     **processing.OPERATIONS,
+    **transform.OPERATIONS,
+    **endpoint_configs.OPERATIONS,
     **endpoints.OPERATIONS,
     **pipelines.OPERATIONS,
     **executions.OPERATIONS,
 }
 INVOCATION = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)")
+INVOKE = {
+    "invocations": runtime.invoke,
+    "async-invocations": async_inference.invoke,
+    "invocations-response-stream": runtime.invoke_with_stream,
+}
 JSON_TYPE = "application/x-amz-json-1.1"
 SHUTDOWN_SECONDS = 5.0
 
@@ -79,15 +94,22 @@ def restore(settings: Settings) -> None:
     jobs.clear_folders()
     training.end_interrupted()
     processing.end_interrupted()
+    transform.end_interrupted()
     executions.end_interrupted()
     executions.use(call)
-    endpoints.restore()
+    endpoint_life.restore()
+    async_inference.restore()
+    endpoint_metrics.sources.append(async_results.Backlogs(async_inference.queue_of).look)
+    endpoint_metrics.start()
+    data_capture.start()
+    scaling_loop.start()
 
 
 def shutdown() -> None:
     """End every job and endpoint, within five seconds."""
     executions.shut_down()
-    endpoints.shut_down()
+    async_inference.shut_down()
+    endpoint_life.shut_down()
     jobs.shut_down(SHUTDOWN_SECONDS)
 
 
@@ -112,10 +134,7 @@ def _error_body(error: SageMakerError) -> bytes:
 
 def _invoke(scope: Scope, endpoint: str, kind: str, headers: Mapping[str, str], body: bytes) -> Answer:
     try:
-        if kind != "invocations":
-            operation = {"async-invocations": "InvokeEndpointAsync"}.get(kind, "InvokeEndpointWithResponseStream")
-            raise not_emulated(operation)
-        return runtime.invoke(scope, endpoint, headers, body)
+        return INVOKE[kind](scope, endpoint, headers, body)
     except SageMakerError as error:
         return runtime.error_answer(error.status, error.code, {"Message": str(error)})
     except Exception as error:

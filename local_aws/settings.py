@@ -82,6 +82,11 @@ class Settings:
         return self.folder / "endpoints"
 
     @property
+    def captures(self) -> Path:
+        """Captured requests and answers that wait to be put into S3."""
+        return self.folder / "captures"
+
+    @property
     def containers(self) -> Path:
         """One record per running container, by which a later server finds what an earlier one left."""
         return self.folder / "containers"

@@ -3,6 +3,7 @@
 `environments.py` holds the values. Nothing below this door reads the environment or a context value for a setting.
 """
 
+from stacks.config.capacity import InstancePreferences, ManagedSpot, OnDemand, TrainingPlan, WarmPool
 from stacks.config.checks import SettingsError
 from stacks.config.endpoint import (
     AllAtOnce,
@@ -35,14 +36,19 @@ __all__ = [
     "Environment",
     "ImageTarget",
     "InferenceComponents",
+    "InstancePreferences",
     "Linear",
+    "ManagedSpot",
     "Monitoring",
     "Network",
+    "OnDemand",
     "RealTime",
     "Rolling",
     "Serverless",
     "SettingsError",
     "Shadow",
     "Training",
+    "TrainingPlan",
+    "WarmPool",
     "WorkingHours",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from stacks.config.capacity import TrainingPlan
 from stacks.config.checks import not_a, not_matching, raise_if_any
 from stacks.config.endpoint import Endpoint, RealTime, Serverless
 from stacks.config.endpoint.base import role_account
@@ -63,6 +64,10 @@ class Environment:
             *self._faults_of_the_network(),
             *self._faults_of_monitoring(),
         ]
+        if self.training is not None and isinstance(plan := self.training.capacity, TrainingPlan):
+            here = f":{self.region}:{self.account}:"
+            if here not in plan.arn:
+                faults.append(f"arn of TrainingPlan is {plan.arn}: give a plan of this region and account, …{here}…")
         raise_if_any(f"environment {self.name}", faults or [*self._faults_of_the_ceiling()])
 
     def _faults_of_the_endpoint(self) -> Iterable[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stacks.instance_types import has_gpu, has_local_disk
+from tests.stacks.readable import plain
 from tests.stacks.synthesis import Template, resources
 
 INVOKE_POLICY = "InvokePolicy"  # the start of its logical id
@@ -165,6 +166,24 @@ def grants_on_the_key_are_for_aws_resources_only(template: Template) -> Iterable
         bound = statement.get("Condition", {}).get("Bool", {}).get("kms:GrantIsForAWSResource")
         if "kms:CreateGrant" in as_list(statement["Action"]) and bound != "true":
             yield f"{id_} may hand the key to anyone"
+
+
+def training_jobs_are_isolated_encrypted_bounded_and_can_go_on(template: Template) -> Iterable[str]:
+    for id_, pipeline in resources(template, "AWS::SageMaker::Pipeline").items():
+        definition = plain(pipeline["Properties"]["PipelineDefinition"])["PipelineDefinitionBody"]
+        for step in definition["Steps"]:
+            if step["Type"] != "Training":
+                continue
+            job = step["Arguments"]
+            for member in ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption"):
+                if job.get(member) is not True:
+                    yield f"{step['Name']} of {id_} lacks {member}"
+            if "MaxRuntimeInSeconds" not in job["StoppingCondition"]:
+                yield f"{step['Name']} of {id_} may run for ever"
+            if "KmsKeyId" not in job["OutputDataConfig"]:
+                yield f"{step['Name']} of {id_} writes without the key"
+            if "S3Uri" not in job.get("CheckpointConfig", {}):
+                yield f"{step['Name']} of {id_} begins anew after each spot interruption"
 
 
 def models_are_cut_off_from_the_network(template: Template) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """Every rule holds in every template, and every rule notices the template that breaks it."""
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -66,6 +67,20 @@ def removing(type_: str, start: str = "") -> Callable[[Template], None]:
     )
 
 
+def rewriting(old: str, new: str) -> Callable[[Template], None]:
+    """Breaks a template: changes the text of the first pipeline's definition."""
+
+    def breakage(template: Template) -> None:
+        properties = next(iter(resources(template, "AWS::SageMaker::Pipeline").values()))["Properties"]
+        text = json.dumps(properties["PipelineDefinition"])
+        escaped = [json.dumps(part)[1:-1] for part in (old, new)]
+        assert escaped[0] in text
+        properties["PipelineDefinition"] = json.loads(text.replace(*escaped))
+
+    return breakage
+
+
+TRAINING_RULE = rules.training_jobs_are_isolated_encrypted_bounded_and_can_go_on
 PLAIN_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
 KMS_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
 HALF_PRIVATE = {
@@ -173,6 +188,11 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "prod/endpoint",
         setting("AWS::SageMaker::Endpoint", "DeploymentConfig", None),
     ),
+    (TRAINING_RULE, "dev/training", rewriting('"CheckpointConfig":', '"ResumeConfig":')),
+    (TRAINING_RULE, "dev/training", rewriting('"EnableNetworkIsolation":true,"EnableI', '"EnableI')),
+    (TRAINING_RULE, "local/training", rewriting('"EnableInterContainerTrafficEncryption":true', '"Encrypt":true')),
+    (TRAINING_RULE, "local/training", rewriting('"MaxRuntimeInSeconds":3600', '"MaxPendingTimeInSeconds":3600')),
+    (TRAINING_RULE, "local/training", rewriting('"KmsKeyId":', '"Key":')),
     (rules.roles_serve_this_account_only, "dev/endpoint", trusting(Principal={"Service": "lambda.amazonaws.com"})),
     (
         rules.models_are_cut_off_from_the_network,
