@@ -33,6 +33,9 @@ class DriftSurroundings:
     metric_namespace: str
     role_arn: str
     key_arn: str
+    tags: dict[str, str]
+    """By which the job's cost can be told apart."""
+
     vpc: VpcConfig | None
 
 
@@ -46,6 +49,7 @@ def drift_definition(drift: Drift, around: DriftSurroundings) -> Json:
     network: Json = {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": False}
     if around.vpc is not None:
         network["VpcConfig"] = around.vpc.as_request()
+    tags: list[Json] = [{"Key": key, "Value": value} for key, value in (around.tags | {"step": "Drift"}).items()]
     step = {
         "Name": "Drift",
         "Type": "Processing",
@@ -67,6 +71,7 @@ def drift_definition(drift: Drift, around: DriftSurroundings) -> Json:
             "ProcessingResources": {"ClusterConfig": cluster},
             "NetworkConfig": network,
             "StoppingCondition": {"MaxRuntimeInSeconds": DRIFT_MAX_RUNTIME_SECONDS},
+            "Tags": tags,
         },
     }
     return {"Version": "2020-12-01", "Parameters": [], "Steps": [step]}

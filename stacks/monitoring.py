@@ -81,6 +81,7 @@ class MonitoringStack(cdk.Stack):
             metric_namespace=environment.metric_namespace,
             role_arn=role.role_arn,
             key_arn=storage.key.key_arn,
+            tags=environment.tags,
             vpc=self._vpc,
         )
         DriftCheck(
