@@ -32,7 +32,7 @@ lint: setup
 	$(RUN) -m ruff format --check .
 
 types: setup
-	$(RUN) -m mypy app.py environments.py stacks local_aws operate
+	$(RUN) -m mypy app.py environments.py stacks lambda_code local_aws operate
 	cd model_code && ../$(RUN) -m mypy .
 
 unit: setup     ## every test but the end-to-end runs

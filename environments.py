@@ -20,6 +20,7 @@ LOCAL = Environment(
         max_instance_count=2,
         max_runtime_hours=1,
         evaluate_instance_type="ml.m5.xlarge",
+        on_arrival=True,  # put proteins/READY into the data bucket, and a run begins
     ),
     endpoint=RealTime(instance_type="ml.m5.xlarge"),
     network=None,  # processes of this machine

@@ -16,6 +16,7 @@ from hypercorn.config import Config
 from local_aws import (
     alarms,
     api,
+    builds,
     cloudformation,
     lifecycle,
     ministack_patches,
@@ -44,8 +45,11 @@ def run(ours: Settings) -> int:
     scaling_types.install()
     recorded_types.install()
     networks.install()
+    ministack_patches.miss_images()
+    ministack_patches.run_builds(builds.carry_out)
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
+    lifecycle.on_stop.append(ministack_patches.end_functions)
     asyncio.run(_serve(ours))
     return 0  # not reached: _serve ends the process
 

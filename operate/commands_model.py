@@ -10,8 +10,9 @@ from rich.table import Table
 
 from operate import aws as aws_access
 from operate import deployment, machine_choice, pipeline_run, releases, report
+from operate import image as images
 from operate.aws import Aws
-from operate.commands_aws import Env, Json, out
+from operate.commands_aws import Env, Json, news, out
 from operate.commands_data import upload_weights
 from operate.errors import InterruptedByPersonError, OperateError
 from operate.screen import Step, shown, watched
@@ -61,7 +62,8 @@ def train(
     check_reachable(environment, init)
     aws = aws_access.connect(environment, context.obj)
     pipeline = deployment.output(aws, "training", "PipelineName")
-    execution = pipeline_run.start(aws, pipeline, {name: value for name, value in given.items() if value is not None})
+    parameters = {name: value for name, value in given.items() if value is not None}
+    execution = pipeline_run.start(aws, pipeline, parameters | {"image": built_image(aws, as_json=as_json)})
     announce(aws, execution, watch=watch, as_json=as_json)
 
 
@@ -82,7 +84,8 @@ def register(
     if not source.startswith(("hf:", "s3://")):
         source = upload_weights(aws, Path(source), name)
     pipeline = deployment.output(aws, "training", "RegistrationPipelineName")
-    announce(aws, pipeline_run.start(aws, pipeline, {"init": source}), watch=watch, as_json=as_json)
+    parameters = {"init": source, "image": built_image(aws, as_json=as_json)}
+    announce(aws, pipeline_run.start(aws, pipeline, parameters), watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -178,6 +181,13 @@ def check_reachable(environment: Environment, init: str | None) -> None:
 def pipelines(aws: Aws) -> list[str]:
     """The environment's pipelines: of training, of registration."""
     return [deployment.output(aws, "training", key) for key in ("PipelineName", "RegistrationPipelineName")]
+
+
+def built_image(aws: Aws, *, as_json: bool) -> str:
+    """The image by its digest, once it is built; says that it waits. Raises OperateError where it cannot be built."""
+    console = news if as_json else out
+    with watched(Step(console, "image")) as step:
+        return images.wait_until_built(aws, step.show).by_digest
 
 
 def announce(aws: Aws, execution: str, *, watch: bool, as_json: bool) -> None:

@@ -26,6 +26,7 @@ class AmplifyStage(cdk.Stage):
         release: Release | None,
         shadow_release: Release | None = None,
         model_code: Path,
+        lambda_code: Path,
     ) -> None:
         env = cdk.Environment(account=environment.account, region=environment.region)
         super().__init__(scope, environment.name, env=env)
@@ -66,6 +67,7 @@ class AmplifyStage(cdk.Stage):
                 registry=registry,
                 vpc=network.jobs if network is not None else None,
                 model_code=model_code,
+                lambda_code=lambda_code,
             )
         if release is not None:
             EndpointStack(

@@ -29,6 +29,7 @@ class StorageStack(cdk.Stack):
         )
         self._let_publishers_use_the_key()
         self._let_log_groups_use_the_key()
+        self._let_events_use_the_key()
 
         access_logs = AccessLogBucket(self, "AccessLogBucket", keep=cdk.Duration.days(365))
         self.data_bucket = PrivateBucket(
@@ -37,6 +38,7 @@ class StorageStack(cdk.Stack):
             key=self.key,
             access_logs=access_logs,
             lifecycle_rules=[_keep_old_versions(cdk.Duration.days(90))],
+            tells_events=True,
         )
         self.artifact_bucket = PrivateBucket(
             self,
@@ -116,6 +118,18 @@ class StorageStack(cdk.Stack):
                 actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
                 resources=["*"],
                 conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+            )
+        )
+
+    def _let_events_use_the_key(self) -> None:
+        """EventBridge puts what it cannot deliver into an encrypted dead-letter queue, as itself."""
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="EventsReachTheEncryptedDeadLetterQueue",
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=["*"],
+                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
 

@@ -63,6 +63,9 @@ class Monitoring:
     """What the *account* is meant to spend in a month: 80 % and 100 % of it ring, and so does a forecast above it.
     None: no budget, where others watch the bill."""
 
+    longest_wait_hours: int = 6
+    """How long training may wait for machines, for its first ones or after an interruption, before it rings."""
+
     drift: Drift | None = None
     """The drift job. Only beside an endpoint that captures its requests. None: nothing looks at requests."""
 
@@ -82,5 +85,6 @@ class Monitoring:
                 yield f"alarm_emails is {given}: give each once"
         if self.monthly_budget_usd is not None:
             yield from out_of_range("monthly_budget_usd", self.monthly_budget_usd, 1, 100_000_000)
+        yield from out_of_range("longest_wait_hours", self.longest_wait_hours, 1, MOST_HOURS)
         if self.drift is not None:
             yield from not_a("drift", self.drift, Drift)

@@ -82,6 +82,7 @@ def add_stage(app: object, endpoint: Endpoint, *, shadow: bool = True) -> None:
         release=release(7),
         shadow_release=release(8) if has_shadow else None,
         model_code=ROOT / "model_code",
+        lambda_code=ROOT / "lambda_code",
     )
 
 
