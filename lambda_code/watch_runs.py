@@ -19,7 +19,7 @@ ACTIVE = ("Executing", "Stopping")
 WAITING = ("Pending", "Starting", "LaunchingMLInstances", "PreparingTraining", "Interrupted", "Restarting")
 
 
-def handler(_event: Mapping[str, Any], _context: object) -> dict[str, dict[str, float]]:
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, dict[str, float]]:
     """Measure and send; returns what was sent, by pipeline. Raises AWS's errors."""
     sagemaker, now = boto3.client("sagemaker"), datetime.now(UTC)
     found = {}
@@ -41,7 +41,7 @@ def handler(_event: Mapping[str, Any], _context: object) -> dict[str, dict[str, 
         for name, value in values.items()
     ]
     boto3.client("cloudwatch").put_metric_data(Namespace=os.environ["METRIC_NAMESPACE"], MetricData=data)
-    print(found, flush=True)
+    print(event.get("source", "called"), found, sep=": ", flush=True)
     return found
 
 

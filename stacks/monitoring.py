@@ -23,6 +23,9 @@ from stacks.storage import StorageStack
 from stacks.training import PROCESSING_JOBS
 from stacks.vpc_config import VpcConfig
 
+REPORTS = "drift/"
+"""Where the drift job's reports lie in the artifact bucket, below the date."""
+
 
 class MonitoringStack(cdk.Stack):
     """Holds no state. Every environment has it; the drift job in it is there once a release is."""
@@ -65,7 +68,7 @@ class MonitoringStack(cdk.Stack):
         role = ServiceRole(self, "DriftRole", description="Reads captured requests and the model, writes a report")
         role.read(bucket, captured)
         role.read_object(bucket, release.artifact_key)
-        role.write(bucket, "drift/")
+        role.write(bucket, REPORTS)
         role.use_key(storage.key, writes=True, volumes=not has_local_disk(drift.instance_type))
         role.run_as_container(self._registry.repository, **PROCESSING_JOBS)
         role.put_metrics(environment.metric_namespace)
@@ -76,7 +79,7 @@ class MonitoringStack(cdk.Stack):
             image_uri=f"{self._registry.repository_uri}@{release.image_digest}",
             model_uri=bucket.s3_url_for_object(release.artifact_key),
             captured_uri=bucket.s3_url_for_object(captured),
-            report_uri=bucket.s3_url_for_object("drift/"),
+            report_uri=bucket.s3_url_for_object(REPORTS),
             endpoint_name=name,
             metric_namespace=environment.metric_namespace,
             role_arn=role.role_arn,
@@ -96,4 +99,4 @@ class MonitoringStack(cdk.Stack):
             topic=storage.alarm_topic,
         )
         cdk.CfnOutput(self, "DriftPipelineName", value=f"{name}-drift")
-        cdk.CfnOutput(self, "DriftReports", value=around.report_uri)
+        cdk.CfnOutput(self, "DriftReportPrefix", value=REPORTS)

@@ -348,7 +348,7 @@ def what_can_be_without_capacity_can_wake(template: Template) -> Iterable[str]:
 def only_the_invoke_policy_lets_anybody_ask(template: Template) -> Iterable[str]:
     for id_, statement in allowing(template):
         actions = as_list(statement["Action"])
-        if any("Invoke" in action for action in actions) and not id_.startswith(INVOKE_POLICY):
+        if any("sagemaker:Invoke" in action for action in actions) and not id_.startswith(INVOKE_POLICY):
             yield f"{id_} allows {actions}"
 
 

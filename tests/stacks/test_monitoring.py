@@ -9,7 +9,9 @@ from environments import ENVIRONMENTS
 from stacks.config import Drift
 from stacks.config.monthly_cost import MOST_ALARM_METRICS
 from stacks.constructs.drift_check import limits
+from stacks.drift_definition import DriftSurroundings, drift_definition
 from stacks.instance_types import vcpus
+from stacks.vpc_config import VpcConfig
 from tests.stacks import request_check
 from tests.stacks.mode_examples import mode_templates
 from tests.stacks.readable import plain
@@ -62,7 +64,27 @@ def test_the_drift_job_runs_the_image_and_the_model_of_the_release_in_the_networ
     [model] = arguments["ProcessingInputs"]
     assert model["S3Input"]["S3Uri"].endswith("/output/model.tar.gz")
     assert arguments["NetworkConfig"]["VpcConfig"]["Subnets"]
+
+
+@pytest.mark.parametrize("instance_type", ["ml.m5.xlarge", "ml.g5.xlarge"])
+def test_sagemaker_would_take_the_job_with_a_volume_key_where_it_takes_one(instance_type: str) -> None:
+    arn = "arn:aws:{}:us-east-1:111111111111:{}".format
+    around = DriftSurroundings(
+        image_uri=f"111111111111.dkr.ecr.us-east-1.amazonaws.com/amplify-dev@sha256:{'0' * 64}",
+        model_uri="s3://artifacts/runs/a/model/output/model.tar.gz",
+        captured_uri="s3://artifacts/captured/amplify-dev/amplify-dev/model/",
+        report_uri="s3://artifacts/drift/",
+        endpoint_name="amplify-dev",
+        metric_namespace="amplify/dev",
+        role_arn="arn:aws:iam::111111111111:role/drift",
+        key_arn=arn("kms", "key/0c8f7c2e-6f0b-4e38-8f6c-1f7c7c4d5a10"),
+        tags={"project": "amplify", "environment": "dev"},
+        vpc=VpcConfig(subnets=("subnet-0a", "subnet-0b"), security_group="sg-0a"),
+    )
+    [step] = drift_definition(Drift(instance_type=instance_type), around)["Steps"]
+    arguments = step["Arguments"]
     assert request_check.faults("CreateProcessingJob", {"ProcessingJobName": "j", **arguments}) == []
+    assert ("VolumeKmsKeyId" in arguments["ProcessingResources"]["ClusterConfig"]) == (instance_type == "ml.m5.xlarge")
 
 
 def test_the_drift_job_reads_captured_requests_and_its_model_and_writes_its_report() -> None:
@@ -85,13 +107,13 @@ def test_it_sends_metrics_into_its_own_namespace_only() -> None:
 
 
 def test_the_schedule_may_start_this_one_pipeline_and_the_pipeline_pass_this_one_role() -> None:
-    arn = "arn:${AWS::Partition}:sagemaker:us-east-1:333333333333:pipeline/amplify-prod-drift"
+    arn = "arn:aws:sagemaker:us-east-1:333333333333:pipeline/amplify-prod-drift"
     assert may(WATCHED, "DriftScheduleRole", "sagemaker:StartPipelineExecution") == {arn}
     [passed] = may(WATCHED, "DriftPipelineRole", "iam:PassRole")
     assert passed.startswith("${DriftRole")
     schedule = only(watched(), "AWS::Scheduler::Schedule")
     assert schedule["ScheduleExpression"] == "rate(24 hours)"
-    assert plain(schedule["Target"]["Arn"]) == arn
+    assert plain(schedule["Target"]["Arn"]).replace("${AWS::Partition}", "aws") == arn
 
 
 def test_each_limit_has_an_alarm_that_keeps_its_state_between_two_runs() -> None:
