@@ -176,7 +176,7 @@ def channel(name: str, s3_uri: Json) -> Json:
     return {"ChannelName": name, "InputMode": "File", "DataSource": {"S3DataSource": source}}
 
 
-def processing_input(name: str, s3_uri: Json) -> Json:
+def processing_input(name: str, s3_uri: Json | str) -> Json:
     source = {"LocalPath": f"/opt/ml/processing/input/{name}", "S3DataType": "S3Prefix", "S3InputMode": "File"}
     return {"InputName": name, "S3Input": {"S3Uri": s3_uri, **source}}
 

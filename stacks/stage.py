@@ -7,6 +7,7 @@ from constructs import Construct
 
 from stacks.config import Environment
 from stacks.endpoint import EndpointStack
+from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
 from stacks.registry import RegistryStack
 from stacks.release import Release
@@ -80,3 +81,13 @@ class AmplifyStage(cdk.Stage):
                 registry=registry,
                 vpc=network.serving if network is not None else None,
             )
+        MonitoringStack(
+            self,
+            "monitoring",
+            stack_name=name("monitoring"),
+            environment=environment,
+            release=release,
+            storage=storage,
+            registry=registry,
+            vpc=network.jobs if network is not None else None,
+        )

@@ -11,11 +11,13 @@ from stacks.config import Environment, Training
 from stacks.constructs.code_bundle import CodeBundle
 from stacks.constructs.image_build import ImageBuild
 from stacks.constructs.model_pipeline import ModelPipeline
+from stacks.constructs.pipeline_alarms import ring_when_a_run_fails
+from stacks.constructs.run_watch import RunWatch
 from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.training_triggers import TrainingTriggers
 from stacks.instance_types import has_local_disk
 from stacks.pipeline_definition import registration_definition, training_definition
-from stacks.pipeline_steps import Surroundings
+from stacks.pipeline_steps import PROCESSING_MAX_RUNTIME_HOURS, Surroundings
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
 from stacks.training_types import MACHINES
@@ -23,6 +25,7 @@ from stacks.vpc_config import VpcConfig
 
 PROCESSING_JOBS = {"log_group": "/aws/sagemaker/ProcessingJobs", "metric_namespace": "/aws/sagemaker/ProcessingJobs"}
 TRAINING_JOBS = {"log_group": "/aws/sagemaker/TrainingJobs", "metric_namespace": "/aws/sagemaker/TrainingJobs"}
+LONGEST_PENDING_HOURS = 24  # for machines on demand, where the settings set no limit: then it is a matter to look at
 
 
 class TrainingStack(cdk.Stack):
@@ -147,6 +150,8 @@ class TrainingStack(cdk.Stack):
             )
 
         self._warn_of_slow_networks(training)
+        self._watch(environment, training, storage, functions)
+
         cdk.CfnOutput(self, "PipelineName", value=environment.resource_name)
         cdk.CfnOutput(self, "RegistrationPipelineName", value=f"{environment.resource_name}-register")
         cdk.CfnOutput(self, "ImageUri", value=image_uri)
@@ -163,3 +168,28 @@ class TrainingStack(cdk.Stack):
                 f"up to {training.most_instances} machines may train together, but {', '.join(slow)} has no EFA: give "
                 "types that have it (stacks/training_types.py), or one machine",
             )
+
+    def _watch(
+        self, environment: Environment, training: Training, storage: StorageStack, functions: CodeBundle
+    ) -> None:
+        """Runs that fail, and those that neither fail nor end."""
+        name, register = environment.resource_name, f"{environment.resource_name}-register"
+        for id_, pipeline_name in (("RunFailed", name), ("RegistrationFailed", register)):
+            ring_when_a_run_fails(
+                self, id_, pipeline_name=pipeline_name, runbook="pipeline-run-failed", topic=storage.alarm_topic
+            )
+        pending = training.max_pending_hours or LONGEST_PENDING_HOURS
+        wait = training.spot_max_wait_hours or training.max_runtime_hours + pending
+        RunWatch(
+            self,
+            "RunWatch",
+            longest_hours={
+                name: wait + 2 * PROCESSING_MAX_RUNTIME_HOURS,  # Prepare and Evaluate
+                register: 2 * PROCESSING_MAX_RUNTIME_HOURS,  # Fetch and Evaluate
+            },
+            longest_wait_hours=environment.monitoring.longest_wait_hours,
+            metric_namespace=environment.metric_namespace,
+            functions=functions,
+            key=storage.key,
+            topic=storage.alarm_topic,
+        )

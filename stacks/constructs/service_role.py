@@ -73,6 +73,10 @@ class ServiceRole(iam.Role):
         # Nor has cloudwatch:PutMetricData one: the namespace condition is what bounds it.
         self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": metric_namespace}})
 
+    def put_metrics(self, namespace: str) -> None:
+        """Publish metrics of its own in one namespace."""
+        self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": namespace}})
+
     def pull(self, repository: ecr.IRepository) -> None:
         """Images of this repository."""
         repository.grant_pull(self)  # ecr:GetAuthorizationToken has no resource to name: AWS defines it for * only

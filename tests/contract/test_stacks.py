@@ -20,6 +20,7 @@ OUTPUTS = {
         *("ImageBuildProjectName", "ImageBuildOutcome"),
     },
     "endpoint": {"EndpointName", "ModelPackageArn", "InvokePolicyArn"},
+    "monitoring": {"DashboardName"},
 }
 OF_A_MODE = {  # beside ModelPackageArn and InvokePolicyArn
     "realtime": {"EndpointName", "ShadowModelPackageArn"},

@@ -44,4 +44,6 @@ def plain(value: Any) -> Any:
             return separator.join(plain(part) for part in parts)
         case {"PipelineDefinitionBody": body}:
             return {"PipelineDefinitionBody": json.loads(plain(body))}
+        case {"DashboardBody": body}:
+            return {key: plain(item) for key, item in value.items()} | {"DashboardBody": json.loads(plain(body))}
     return {key: plain(item) for key, item in value.items()}

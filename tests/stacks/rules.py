@@ -1,6 +1,7 @@
 """What must hold in every template, as functions: template in, faults out (logical id and what is wrong)."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -364,6 +365,21 @@ def fleets_of_two_and_more_roll_back_by_alarm(template: Template) -> Iterable[st
         deployment = resource["Properties"].get("DeploymentConfig", {})
         if size >= 2 and not deployment.get("AutoRollbackConfiguration", {}).get("Alarms"):
             yield f"{id_} has {size} instances or copies, and no alarm takes a bad release back"
+
+
+def dashboards_and_alarms_name_no_other_environment(template: Template) -> Iterable[str]:
+    """What is watched is what the stack's own environment has: a copied name would watch somebody else's."""
+    own = {
+        tag["Value"]
+        for resource in template["Resources"].values()
+        for tag in as_list(resource.get("Properties", {}).get("Tags", []))
+        if isinstance(tag, dict) and tag.get("Key") == "environment"
+    }
+    for type_ in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"):
+        for id_, resource in resources(template, type_).items():
+            named = set(re.findall(r"amplify[-/](local|dev|staging|prod)\b", json.dumps(resource["Properties"])))
+            if named - own:
+                yield f"{id_} watches {sorted(named - own)}"
 
 
 def alarms_ring_somewhere(template: Template) -> Iterable[str]:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from environments import DEV, STAGING
-from stacks.config import Environment
+from environments import DEV, PROD, STAGING
+from stacks.config import Capture, Drift, Environment, Monitoring, RealTime
 
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"
@@ -26,6 +26,11 @@ assert DEV.training is not None
 VARIANTS: dict[str, Environment] = {
     "private-dev": replace(DEV, network=STAGING.network),
     "triggered-dev": replace(DEV, training=replace(DEV.training, schedule="cron(0 3 ? * SUN *)", on_arrival=True)),
+    "watched-prod": replace(
+        PROD,
+        endpoint=RealTime(instance_type="ml.g5.xlarge", capture=Capture(percent=5)),
+        monitoring=Monitoring(alarm_emails=("on-call@example.org",), monthly_budget_usd=5_000, drift=Drift()),
+    ),
 }
 
 

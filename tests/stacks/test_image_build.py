@@ -220,7 +220,7 @@ def test_a_gpu_image_in_a_region_without_aws_images_is_refused_at_synthesis(tmp_
     with pytest.raises(SettingsError, match="AWS keeps no Deep Learning Containers in 'us-iso-east-1'"):
         AmplifyStage(
             new_app(tmp_path),
-            replace(DEV, region="us-iso-east-1"),
+            replace(DEV, region="us-iso-east-1", monthly_ceiling_usd=None),
             release=None,
             model_code=ROOT / "model_code",
             lambda_code=ROOT / "lambda_code",

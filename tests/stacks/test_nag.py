@@ -33,6 +33,8 @@ TRANSFORMS = (
 )
 RECORDS = "what is kept of one image: its inventory, its scan and its provenance; the folder of that image is exact"
 INTERFACES = "EC2 names a network interface when it is made; subnets and security group are exact, or a condition"
+REPORTS = "each report lies below its date; the prefix is exact, and what was written stays"
+EXECUTIONS = "SageMaker names a run when it starts; the pipeline is exact"
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
 EXPLAINED = [  # construct path, finding, reason
@@ -45,17 +47,31 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/PrepareRole", r"DataBucket\w+/proteins/\*", THE_INPUT),
     (r"training/(Prepare|Fetch)Role", r"DataBucket\w+/weights/\*", THE_INPUT),
     (r"training/EvaluateRole", r"DataBucket\w+/heldout/\*", THE_INPUT),
-    (r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/(Shadow)?Role", r"Resource::\*", NO_RESOURCE),
     (
-        r"training/(Prepare|Train|Evaluate)Role|endpoint/(Shadow)?Role",
+        r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/(Shadow)?Role|monitoring/DriftRole",
+        r"Resource::\*",
+        NO_RESOURCE,
+    ),
+    (
+        r"training/(Prepare|Train|Evaluate)Role|endpoint/(Shadow)?Role|monitoring/DriftRole",
         r":ec2:[\w-]+:\d+:network-interface/\*",
         INTERFACES,
     ),
-    (r"training/(Prepare|Evaluate|Fetch)Role", r":log-group:/aws/sagemaker/ProcessingJobs:log-stream:\*", LOG_STREAMS),
+    (
+        r"training/(Prepare|Evaluate|Fetch)Role|monitoring/DriftRole",
+        r":log-group:/aws/sagemaker/ProcessingJobs:log-stream:\*",
+        LOG_STREAMS,
+    ),
     (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:log-stream:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:log-stream:\*", LOG_STREAMS),
     (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:log-stream:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r"ArtifactBucket\w+/captured/amplify-\w+/\*", CAPTURES),
+    (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/amplify-\w+/model/\*", CAPTURES),
+    (r"monitoring/DriftRole", r"ArtifactBucket\w+/drift/\*", REPORTS),
+    (r"monitoring/Drift/PipelineRole", r":processing-job/pipelines-\*", JOB_NAMES),
+    (r"training/RunWatch/Watcher/Role", r":training-job/pipelines-\*", JOB_NAMES),
+    (r"training/RunWatch/Watcher/Role", r":pipeline/amplify-\w+(-register)?/execution/\*", EXECUTIONS),
+    (r"training/RunWatch/Watcher/Role", r"Resource::\*", NO_RESOURCE),
     (r"endpoint/(Role|InvokePolicy)", r"ArtifactBucket\w+/(async|transform)/amplify-\w+/\w+/\*", REQUESTS),
     (r"endpoint/InvokePolicy", r":transform-job/amplify-\w+-\*", TRANSFORMS),
     (r"training/(Training|Registration)Pipeline/Role", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
@@ -67,7 +83,7 @@ EXPLAINED = [  # construct path, finding, reason
 
 EXPLAINED_ELSEWHERE = [  # construct path, rule, reason: findings about other things than a wildcard
     (
-        r"training/(ImageBuild|Triggers)/Starter/Function",
+        r"training/((ImageBuild|Triggers)/Starter|RunWatch/Watcher)/Function",
         r"AwsSolutions-L1",
         "Python 3.13: all that runs here also runs on local AWS, by an interpreter that people have",
     ),

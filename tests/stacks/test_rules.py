@@ -291,6 +291,18 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     ),
     (rules.users_of_a_role_wait_for_its_policy, "dev/endpoint", dropping("AWS::Scheduler::Schedule", "DependsOn")),
     (rules.alarms_ring_somewhere, "prod/endpoint", setting("AWS::CloudWatch::Alarm", "AlarmActions", [])),
+    (
+        rules.dashboards_and_alarms_name_no_other_environment,
+        "prod/endpoint",
+        setting("AWS::CloudWatch::Alarm", "Dimensions", [{"Name": "EndpointName", "Value": "amplify-dev"}]),
+    ),
+    (
+        rules.dashboards_and_alarms_name_no_other_environment,
+        "watched-prod/monitoring",
+        setting("AWS::CloudWatch::Alarm", "Namespace", "amplify/staging"),
+    ),
+    (EVENTS, "watched-prod/monitoring", setting("AWS::Scheduler::Schedule", "GroupName", "default")),
+    (EVENTS, "watched-prod/monitoring", removing("AWS::CloudWatch::Alarm", "DriftNotStarted")),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Model", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Endpoint", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("AWS::SageMaker::Pipeline", "DependsOn")),
