@@ -30,10 +30,14 @@ class ServiceRole(iam.Role):
 
     def read(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """Objects below the prefixes, and the list of them."""
-        self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes])
+        self.read_by_name(bucket, *prefixes)
         self._allow(
             ["s3:ListBucket"], [bucket.bucket_arn], {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}
         )
+
+    def read_by_name(self, bucket: s3.IBucket, *prefixes: str) -> None:
+        """Objects below the prefixes, whose names it knows: no list."""
+        self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes])
 
     def read_object(self, bucket: s3.IBucket, key: str) -> None:
         """Exactly one object."""
@@ -57,9 +61,11 @@ class ServiceRole(iam.Role):
         """Pull the image of this repository, write the log, publish the metrics that SageMaker reads from it."""
         repository.grant_pull(self)  # ecr:GetAuthorizationToken has no resource to name: AWS defines it for * only
         stack = cdk.Stack.of(self)
-        logs = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{log_group}"
-        self._allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [logs])
-        self._allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs}:log-stream:*"])
+        # The end `:*` is part of a log group's ARN in every policy but for tags; without it nothing matches:
+        # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html
+        logs = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{log_group}:*"
+        writes = ["logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:CreateLogStream", "logs:PutLogEvents"]
+        self._allow(writes, [logs])
         # Nor has cloudwatch:PutMetricData one: the namespace condition is what bounds it.
         self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": metric_namespace}})
 

@@ -22,7 +22,7 @@ NO_RESOURCE = (
     "AWS defines ecr:GetAuthorizationToken and cloudwatch:PutMetricData without a resource; the token opens only the "
     "repository granted beside it, and the metrics are bound to one namespace by condition"
 )
-LOG_STREAMS = "a log stream is named by SageMaker when the job starts; the log group is exact"
+LOG_STREAMS = "so a policy names a log group with its streams, which SageMaker names when the job starts"
 JOB_NAMES = "SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>"
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
@@ -37,9 +37,9 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/(Prepare|Fetch)Role", r"DataBucket\w+/weights/\*", THE_INPUT),
     (r"training/EvaluateRole", r"DataBucket\w+/heldout/\*", THE_INPUT),
     (r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/Role", r"Resource::\*", NO_RESOURCE),
-    (r"training/(Prepare|Evaluate|Fetch)Role", r":log-group:/aws/sagemaker/ProcessingJobs:log-stream:\*", LOG_STREAMS),
-    (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:log-stream:\*", LOG_STREAMS),
-    (r"endpoint/Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:log-stream:\*", LOG_STREAMS),
+    (r"training/(Prepare|Evaluate|Fetch)Role", r":log-group:/aws/sagemaker/ProcessingJobs:\*", LOG_STREAMS),
+    (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:\*", LOG_STREAMS),
+    (r"endpoint/Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
     (r"training/(Training|Registration)Pipeline/Role", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
     (r"training/(Training|Registration)Pipeline/Role", r":model-package/amplify-\w+/\*", VERSIONS),
 ]
