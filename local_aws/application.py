@@ -24,11 +24,16 @@ def run(ours: Settings) -> int:
     """Serve until SIGTERM, and end this process with 0."""
     logging.getLogger("local_aws").setLevel(logging.INFO)
     ministack_patches.run_in_threads()
+    ministack_patches.join_in_conditions()
     ministack_patches.encrypt_with_the_buckets_key()
     s3_buckets.install()
     ministack_patches.route_sagemaker(api.handle)
     cloudformation.install()
     recorded_types.install()
+    if ours.strict:
+        from local_aws import strict  # it loads more of ministack: for those who asked for it
+
+        strict.install(ours)
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
     asyncio.run(_serve(ours))
@@ -41,6 +46,8 @@ async def _serve(ours: Settings) -> None:
     config.keep_alive_timeout = 75
     config.graceful_timeout = 1.0
     config.loglevel = "WARNING"
+    if ours.strict:  # on this port and no other: ministack's own main would open 443 too
+        config.certfile, config.keyfile = str(ours.certificate), str(ours.certificate_key)
 
     loop = asyncio.get_running_loop()
     saver = Saver(ours.state, loop)

@@ -17,16 +17,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from local_aws import identity
 from local_aws.log_shipping import LogShipper
 from local_aws.processes import Process, descendants, kill, wait_until
-from local_aws.settings import Settings, current, scrubbed
+from local_aws.settings import Settings, administrator, current, scrubbed
 from local_aws.settings import client_environment as environment_of_clients
 
 logger = logging.getLogger("local_aws")
 
 REPOSITORY = Path(__file__).parent.parent  # where `python -m local_aws` finds this package
 LOG_NAME = "container.log"
-CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 class Container:
@@ -137,12 +137,16 @@ def base_environment() -> dict[str, str]:
 
 
 def aws_environment(account: str, region: str, *, credentials: bool = True) -> dict[str, str]:
-    """The AWS_* variables of a container: this server, as `account`, and nothing of the user's.
+    """The AWS_* variables of a container: this server, as `account`'s administrator or, in strict mode, as the role
+    that is acted in (`identity`); and nothing of the user's.
 
     A container without a network gets no `credentials`: it cannot reach AWS, and so it cannot here.
     """
-    variables = environment_of_clients(current().endpoint_url, account, region)
-    return variables if credentials else {name: value for name, value in variables.items() if name not in CREDENTIALS}
+    ours = current()
+    # In strict mode nobody is the administrator by mistake: without a role there are no credentials.
+    who = administrator(ours, account) if credentials and not ours.strict else None
+    variables = environment_of_clients(ours.endpoint_url, region, who, ours.certificate if ours.strict else None)
+    return variables | (identity.container_variables() if credentials else {})
 
 
 def reap(settings: Settings, patience: float = 3.0) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from local_aws import resources, serving_container, store
+from local_aws import identity, resources, serving_container, store
 from local_aws.errors import SageMakerError, invalid, not_emulated
 from local_aws.listings import page
 from local_aws.serving_container import Server, ServingError
@@ -298,9 +298,11 @@ def _start(scope: Scope, name: str, variant: dict[str, Any], cancelled: threadin
     try:
         model = resources.find(scope, "model", "model", variant["ModelName"])
         container = resources.container_of(scope, model)
-    except SageMakerError as error:  # the model is gone, or its package is no longer approved
+        with identity.acting_as(model.get("ExecutionRoleArn")):
+            isolated = model["EnableNetworkIsolation"]
+            return serving_container.start(scope, name, variant, container, isolated, cancelled)
+    except SageMakerError as error:  # the model or its role is gone, or its package is no longer approved
         raise ServingError(str(error)) from error
-    return serving_container.start(scope, name, variant, container, model["EnableNetworkIsolation"], cancelled)
 
 
 def _watch(scope: Scope, name: str, life: _Life, servers: list[Server], config: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from local_aws import images, store
+from local_aws import identity, images, store
 from local_aws.containers import Container, aws_environment
 from local_aws.errors import SageMakerError, invalid, not_emulated
 from local_aws.s3_files import S3Error, download_prefix
@@ -160,7 +160,8 @@ def _live(run: Run, work: Callable[[Run], None]) -> None:
     try:
         shutil.rmtree(run.folder, ignore_errors=True)
         run.folder.mkdir(parents=True)
-        work(run)
+        with identity.acting_as(run.record["RoleArn"]):
+            work(run)
     except Exception:
         logger.exception("%s %s: a bug of local AWS", run.kind, run.name)
     finally:

@@ -71,6 +71,8 @@ def upload_file(scope: Scope, file: Path, uri: str, kms_key: str | None = None) 
     except FileNotFoundError:
         raise
     except Exception as error:  # boto3 wraps what S3 says in several kinds
+        if not file.exists():  # what over https, where a file is opened late, comes as another kind, too
+            raise FileNotFoundError(f"{file} is gone") from error
         raise S3Error(f"{uri}: {error}") from error
 
 
