@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from typing import Any, NoReturn
 
 import ministack.app
@@ -18,6 +19,7 @@ from local_aws.persistence import Saver
 from local_aws.settings import HOST, WHO_PATH, Settings
 
 STOP_SECONDS = 8.0  # of the ten that `server.stop` waits
+GRACE_SECONDS = 1.0  # for requests that are being answered when all else has ended
 
 
 def run(ours: Settings) -> int:
@@ -44,7 +46,7 @@ async def _serve(ours: Settings) -> None:
     config = Config()
     config.bind = [f"{HOST}:{ours.port}"]
     config.keep_alive_timeout = 75
-    config.graceful_timeout = 1.0
+    config.graceful_timeout = GRACE_SECONDS
     config.loglevel = "WARNING"
     if ours.strict:  # on this port and no other: ministack's own main would open 443 too
         config.certfile, config.keyfile = str(ours.certificate), str(ours.certificate_key)
@@ -80,6 +82,8 @@ def _begin_to_stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, save
     def stop() -> None:
         lifecycle.call(lifecycle.on_stop)
         loop.call_soon_threadsafe(stopped.set)
+        time.sleep(GRACE_SECONDS + 0.5)  # requests have had their time; https would wait on for idle clients' good-bye
+        _end(saver)
 
     threading.Thread(target=stop, name="stop", daemon=True).start()
     deadline = threading.Timer(STOP_SECONDS, _end, [saver])

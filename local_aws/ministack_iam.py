@@ -156,7 +156,9 @@ def end_sessions_of_remade_roles() -> None:
             _, _, _, _, owner, resource = session["Arn"].split(":", 5)
             now = iam._roles.get_scoped(owner, None, resource.split("/")[1]) or {}
             if session["UserId"].partition(":")[0] not in (now.get("RoleId"), now.get("RoleName")):
-                return iam_evaluator.AuthError("InvalidClientTokenId", "The security token included is invalid")
+                return iam_evaluator.AuthError(
+                    "UnrecognizedClientException", "The security token included in the request is invalid."
+                )
         return principal
 
     iam_evaluator.resolve_principal = _resolve_principal
