@@ -123,10 +123,8 @@ def trap() -> Iterator[Trap]:
         listener.shutdown()
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Project]:
-    """Deployed, trained, approved and served, by the commands that the README names."""
-    folder = tmp_path_factory.mktemp("e2e")
+def clone(folder: Path, trap: Trap) -> Project:
+    """A copy of the tree in `folder`, and the surroundings of its person."""
     root = folder / "clone"
     listing = ["git", "ls-files", "-coz", "--exclude-standard"]
     listed = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
@@ -137,13 +135,25 @@ def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Pr
     (root / "node_modules").symlink_to(ROOT / "node_modules")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     hub = {"HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
-    made = Project(root=root, state=root / ".local", environ=kept | hub | trap.settings(folder), trap=trap)
+    return Project(root=root, state=root / ".local", environ=kept | hub | trap.settings(folder), trap=trap)
+
+
+def write_proteins(root: Path) -> None:
+    """Two files of them in the project's folder: those to learn from, and those to be asked about."""
+    (root / "known.fasta").write_text(proteins(400, 1))
+    (root / "new.fasta").write_text(proteins(60, 2))
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Project]:
+    """Deployed, trained, approved and served, by the commands that the README names."""
+    made = clone(tmp_path_factory.mktemp("e2e"), trap)
     try:
         made.amplify("up")
         made.amplify("deploy")
-        for name, count, seed, flags in (("known.fasta", 400, 1, ()), ("new.fasta", 60, 2, ("--held-out",))):
-            (root / name).write_text(proteins(count, seed))
-            made.amplify("data", "add", name, *flags)
+        write_proteins(made.root)
+        made.amplify("data", "add", "known.fasta")
+        made.amplify("data", "add", "new.fasta", "--held-out")
         made.amplify("train", *LEARNING, "--watch")
         made.amplify("approve", "--yes")
         made.amplify("deploy")

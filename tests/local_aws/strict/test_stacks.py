@@ -105,11 +105,12 @@ def test_a_condition_may_join_a_list_as_the_cdks_own_template_does(strict):
     for given, has in (("", "no"), ("a, b", "yes")):
         name = f"stack-{uuid.uuid4().hex[:8]}"
         cloudformation.create_stack(StackName=name, TemplateBody=body(given))
-        assert wait_until(
-            lambda name=name: "Outputs" in cloudformation.describe_stacks(StackName=name)["Stacks"][0], 30
-        )
-        [output] = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
-        assert output["OutputValue"] == has
+
+        def stack(name=name):
+            return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+
+        assert wait_until(lambda stack=stack: stack()["StackStatus"] == "CREATE_COMPLETE", 30)
+        assert [output["OutputValue"] for output in stack()["Outputs"]] == [has]
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------
