@@ -1,10 +1,11 @@
 """The environments, as plain values: the one file a person edits.
 
 `local` is AWS on this machine (account and region are the emulator's). The accounts of dev, staging and prod are
-PLACEHOLDERS: put your own twelve digits there before the first `cdk bootstrap` and `cdk deploy '<env>/*'`.
+PLACEHOLDERS: put your own twelve digits there before the first `cdk bootstrap` and `cdk deploy '<env>/*'`. With a
+region change the zones of its network, and the id of the list of S3's addresses there.
 """
 
-from stacks.config import Endpoint, Environment, Training
+from stacks.config import Endpoint, Environment, Network, Training
 
 LOCAL = Environment(
     name="local",
@@ -18,6 +19,7 @@ LOCAL = Environment(
         evaluate_instance_type="ml.m5.xlarge",
     ),
     endpoint=Endpoint(instance_type="ml.m5.xlarge"),
+    network=None,  # processes of this machine
     termination_protection=False,  # a folder on this machine: `make clean` is how it goes away
 )
 
@@ -35,6 +37,7 @@ DEV = Environment(
         evaluate_instance_type="ml.g5.xlarge",
     ),
     endpoint=Endpoint(instance_type="ml.g5.xlarge"),
+    network=None,  # to save its hourly price; give a Network to have jobs and endpoint in one
 )
 
 STAGING = Environment(
@@ -43,6 +46,11 @@ STAGING = Environment(
     region="us-east-1",
     training=None,  # models arrive as releases
     endpoint=Endpoint(instance_type="ml.g5.xlarge", instance_count=2),
+    network=Network(
+        cidr="10.20.0.0/20",
+        availability_zones=("us-east-1a", "us-east-1b", "us-east-1c"),
+        s3_prefix_list="pl-63a5400a",
+    ),
 )
 
 PROD = Environment(
@@ -51,6 +59,11 @@ PROD = Environment(
     region="us-east-1",
     training=None,
     endpoint=Endpoint(instance_type="ml.g5.xlarge", instance_count=2, max_latency_ms=2_000),
+    network=Network(
+        cidr="10.30.0.0/20",
+        availability_zones=("us-east-1a", "us-east-1b", "us-east-1c"),
+        s3_prefix_list="pl-63a5400a",
+    ),
 )
 
 ENVIRONMENTS = {environment.name: environment for environment in (LOCAL, DEV, STAGING, PROD)}

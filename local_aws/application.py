@@ -14,7 +14,7 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import api, cloudformation, lifecycle, ministack_patches, recorded_types, s3_buckets
+from local_aws import api, cloudformation, lifecycle, ministack_patches, networks, recorded_types, s3_buckets
 from local_aws.persistence import Saver
 from local_aws.settings import HOST, WHO_PATH, Settings
 
@@ -32,6 +32,7 @@ def run(ours: Settings) -> int:
     ministack_patches.route_sagemaker(api.handle)
     cloudformation.install()
     recorded_types.install()
+    networks.install()
     if ours.strict:
         from local_aws import strict  # it loads more of ministack: for those who asked for it
 

@@ -11,7 +11,7 @@ import time
 from pathlib import PurePosixPath
 from typing import Any
 
-from local_aws import images, jobs, store
+from local_aws import images, jobs, networks, store
 from local_aws.containers import Container
 from local_aws.errors import in_use, invalid, not_emulated
 from local_aws.images import Image
@@ -37,7 +37,7 @@ IN_CONFIG = (  # the members of processingjobconfig.json
 
 def create(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
     name = request["ProcessingJobName"]
-    _check(request)
+    _check(scope, request)
     arn, now = scope.arn(f"{KIND}/{name}"), time.time()
     record = {
         **request,
@@ -100,7 +100,7 @@ def _find(scope: Scope, name: str) -> Record:
     return record
 
 
-def _check(request: dict[str, Any]) -> None:
+def _check(scope: Scope, request: dict[str, Any]) -> None:
     """Hold a request to what AWS checks and its model does not say, and to what is emulated."""
     jobs.check_instance_count(request["ProcessingResources"]["ClusterConfig"]["InstanceCount"])
     inputs, outputs = request.get("ProcessingInputs", []), _outputs(request)
@@ -124,6 +124,7 @@ def _check(request: dict[str, Any]) -> None:
     ):
         if len(set(names)) < len(names):
             raise invalid(f"The {what} of a processing job must differ; given are {', '.join(names)}.")
+    networks.check_vpc_config(scope, request.get("NetworkConfig", {}).get("VpcConfig"))
 
 
 def _outputs(request: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from local_aws import images, registry, store
+from local_aws import images, networks, registry, store
 from local_aws.clients import client
 from local_aws.errors import SageMakerError, invalid, not_emulated
 from local_aws.listings import page
@@ -29,6 +29,7 @@ def create_model(scope: Scope, request: Request) -> dict[str, Any]:
         raise not_emulated("An inference pipeline of several containers")
     [container] = containers
     _check_container(scope, container)
+    networks.check_vpc_config(scope, request.get("VpcConfig"))
     record = {**request, "ModelArn": scope.arn(f"model/{name}"), "CreationTime": time.time()}
     record.setdefault("EnableNetworkIsolation", False)
     if "PrimaryContainer" in record:

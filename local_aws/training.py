@@ -9,7 +9,7 @@ import logging
 import time
 from typing import Any
 
-from local_aws import images, jobs, store, training_metrics
+from local_aws import images, jobs, networks, store, training_metrics
 from local_aws.containers import Container
 from local_aws.errors import in_use, invalid, not_emulated
 from local_aws.jobs import Ending, JobError, JobStoppedError, Run
@@ -41,7 +41,7 @@ MESSAGES = {
 
 def create(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
     name = request["TrainingJobName"]
-    _check(request)
+    _check(scope, request)
     arn, now = scope.arn(f"{KIND}/{name}"), time.time()
     record = {
         "EnableNetworkIsolation": False,
@@ -115,7 +115,7 @@ def _find(scope: Scope, name: str) -> Record:
     return record
 
 
-def _check(request: dict[str, Any]) -> None:
+def _check(scope: Scope, request: dict[str, Any]) -> None:
     """Hold a request to what AWS checks and its model does not say, and to what is emulated."""
     algorithm = request.get("AlgorithmSpecification")
     resources = request.get("ResourceConfig")
@@ -135,6 +135,7 @@ def _check(request: dict[str, Any]) -> None:
         jobs.check_local_path(checkpoints.get("LocalPath", DEFAULT_CHECKPOINTS), "CheckpointConfig.LocalPath")
     _check_channels(request.get("InputDataConfig", []))
     _check_time_limits(request)
+    networks.check_vpc_config(scope, request.get("VpcConfig"))
 
 
 def _check_channels(channels: list[dict[str, Any]]) -> None:

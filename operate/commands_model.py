@@ -17,6 +17,7 @@ from operate.errors import InterruptedByPersonError, OperateError
 from operate.screen import Step, shown, watched
 from operate.settings import environment_named
 from operate.watch import watch as watch_run
+from stacks.config import Environment
 
 app = typer.Typer()
 
@@ -55,7 +56,9 @@ def train(
         "script": script,
         "overrides": overrides_json(settings) if settings else None,
     }
-    aws = aws_access.connect(environment_named(env), context.obj)
+    environment = environment_named(env)
+    check_reachable(environment, init)
+    aws = aws_access.connect(environment, context.obj)
     pipeline = deployment.output(aws, "training", "PipelineName")
     execution = pipeline_run.start(aws, pipeline, {name: value for name, value in given.items() if value is not None})
     announce(aws, execution, watch=watch, as_json=as_json)
@@ -155,6 +158,17 @@ def overrides_json(settings: list[str]) -> str:
             todo="Put them into a recipe of their own in model_code/recipes, and deploy.",
         )
     return text
+
+
+def check_reachable(environment: Environment, init: str | None) -> None:
+    """Raises OperateError for starting weights of the Hub where jobs run in a network that has no way to it."""
+    if environment.network is not None and init is not None and init.startswith("hf:"):
+        env = environment.name
+        raise OperateError(
+            f"The jobs of {env} run in a network without a way to the Hub: they cannot fetch {init}.",
+            todo=f"Mirror it once: `amplify register {init} --env {env} --watch`. Then start from the artefact of the "
+            f"registered model: --init s3://…, as `amplify runs --env {env} --json` tells it.",
+        )
 
 
 def pipelines(aws: Aws) -> list[str]:

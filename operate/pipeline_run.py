@@ -105,16 +105,21 @@ def executions(aws: Aws, pipelines: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def listed(aws: Aws, pipelines: Sequence[str], limit: int = 20) -> list[dict[str, Any]]:
-    """The latest runs: run, began, status, reason, and version and approval of the model registered."""
+    """The latest runs: run, began, status, reason, and of the model registered its version, approval and artifact."""
     sagemaker = aws.client("sagemaker")
     found = []
     for summary in executions(aws, pipelines)[:limit]:
         arn = summary["PipelineExecutionArn"]
-        model = {"version": None, "approval": ""}
+        model = {"version": None, "approval": "", "artifact": ""}
         for step in _steps(sagemaker, arn):
             if package := step.get("Metadata", {}).get("RegisterModel", {}).get("Arn"):
                 described = sagemaker.describe_model_package(ModelPackageName=package)
-                model = {"version": described["ModelPackageVersion"], "approval": described["ModelApprovalStatus"]}
+                [container] = described["InferenceSpecification"]["Containers"]
+                model = {
+                    "version": described["ModelPackageVersion"],
+                    "approval": described["ModelApprovalStatus"],
+                    "artifact": container["ModelDataUrl"],
+                }
         status = summary["PipelineExecutionStatus"]
         reason = failure(aws, arn).message if status == "Failed" else ""
         run = arn.rsplit("/", 1)[-1]

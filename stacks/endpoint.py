@@ -13,6 +13,7 @@ from stacks.instance_types import has_local_disk
 from stacks.registry import RegistryStack
 from stacks.release import Release
 from stacks.storage import StorageStack
+from stacks.vpc_config import VpcConfig
 
 
 class EndpointStack(cdk.Stack):
@@ -27,6 +28,7 @@ class EndpointStack(cdk.Stack):
         release: Release,
         storage: StorageStack,
         registry: RegistryStack,
+        vpc: VpcConfig | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, id, description="AMPLIFY: the approved model, answering", **kwargs)
@@ -40,6 +42,8 @@ class EndpointStack(cdk.Stack):
             log_group=f"/aws/sagemaker/Endpoints/{name}",
             metric_namespace="/aws/sagemaker/Endpoints",
         )
+        if vpc is not None:
+            role.join(vpc)
 
         alarms = EndpointAlarms(
             self,
@@ -57,6 +61,7 @@ class EndpointStack(cdk.Stack):
             settings=environment.endpoint,
             role=role,
             key=storage.key,
+            vpc=vpc,
             roll_back_on=alarms.roll_back_on,
         )
 

@@ -19,11 +19,13 @@ from stacks.pipeline_steps import (
     output_of,
     parameter,
     processing_input,
+    processing_network,
     processing_outputs,
     processing_resources,
     retries,
     text_parameter,
     volume_key,
+    vpc_config,
 )
 
 METRICS = {
@@ -80,8 +82,10 @@ def registration_definition(training: Training, around: Surroundings) -> Json:
 def _prepare(training: Training, around: Surroundings) -> Json:
     """FASTA → token shards, and the starting weights in our layout.
 
-    The one job with a network: `init` may name a model on S3 or on the Hub, known only when the run starts.
+    The one job of a run with a network: `init` may name a model on S3 or on the Hub, known only when the run starts. In
+    a VPC the Hub is out of reach, and the job is told so: it says it at once, and does not wait for an answer.
     """
+    offline = {} if around.vpc is None else {"Environment": {"HF_HUB_OFFLINE": "1"}}
     return {
         "Name": "Prepare",
         "Type": "Processing",
@@ -98,8 +102,9 @@ def _prepare(training: Training, around: Surroundings) -> Json:
             "ProcessingInputs": [processing_input("proteins", parameter("data"))],
             "ProcessingOutputConfig": processing_outputs(around, "dataset", "init"),
             "ProcessingResources": processing_resources(training.prepare_instance_type, training.job_volume_gb, around),
-            "NetworkConfig": {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": False},
+            "NetworkConfig": processing_network(around, isolated=False),
             "StoppingCondition": {"MaxRuntimeInSeconds": PROCESSING_MAX_RUNTIME_HOURS * 3600},
+            **offline,
         },
     }
 
@@ -133,6 +138,7 @@ def _train(training: Training, around: Surroundings) -> Json:
             },
             "EnableNetworkIsolation": True,
             "EnableInterContainerTrafficEncryption": True,
+            **vpc_config(around),
             # Debugger is closed to new customers, the profiler ends in 2027: without this line SageMaker turns it on.
             "ProfilerConfig": {"DisableProfiler": True},
             **_time_limits(training),
@@ -141,7 +147,10 @@ def _train(training: Training, around: Surroundings) -> Json:
 
 
 def _fetch(training: Training, around: Surroundings) -> Json:
-    """Weights of any layout, from S3 or the Hub, as an artefact of ours. With a network, as Prepare."""
+    """Weights of any layout, from S3 or the Hub, as an artefact of ours.
+
+    The one job that never runs in the VPC: to bring a model in from the internet is what it is for.
+    """
     return {
         "Name": "Fetch",
         "Type": "Processing",

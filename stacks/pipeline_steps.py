@@ -10,6 +10,7 @@ from typing import Any
 
 from stacks.config import Training
 from stacks.instance_types import has_local_disk
+from stacks.vpc_config import VpcConfig
 
 Json = dict[str, Any]
 
@@ -32,6 +33,8 @@ class Surroundings:
     train_role_arn: str
     evaluate_role_arn: str
     fetch_role_arn: str
+    vpc: VpcConfig | None = None
+    """Where jobs run. None: in SageMaker's own network."""
 
 
 # ---- steps -----------------------------------------------------------------------------------------------------------
@@ -57,7 +60,7 @@ def evaluate(training: Training, around: Surroundings, model: Json) -> Json:
             "ProcessingResources": processing_resources(
                 training.evaluate_instance_type, training.job_volume_gb, around
             ),
-            "NetworkConfig": {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": True},
+            "NetworkConfig": processing_network(around, isolated=True),
             "StoppingCondition": {"MaxRuntimeInSeconds": PROCESSING_MAX_RUNTIME_HOURS * 3600},
         },
     }
@@ -178,6 +181,16 @@ def processing_outputs(around: Surroundings, *names: str) -> Json:
 def processing_resources(instance_type: str, volume_gb: int, around: Surroundings) -> Json:
     cluster = {"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": volume_gb}
     return {"ClusterConfig": cluster | volume_key(instance_type, around)}
+
+
+def processing_network(around: Surroundings, *, isolated: bool) -> Json:
+    """In the VPC, where there is one. Isolated: the container itself has no network, only SageMaker's hands have."""
+    encrypted = {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": isolated}
+    return encrypted | vpc_config(around)
+
+
+def vpc_config(around: Surroundings) -> Json:
+    return {} if around.vpc is None else {"VpcConfig": around.vpc.as_request()}
 
 
 def volume_key(instance_type: str, around: Surroundings) -> Json:

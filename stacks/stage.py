@@ -7,6 +7,7 @@ from constructs import Construct
 
 from stacks.config import Environment
 from stacks.endpoint import EndpointStack
+from stacks.network import NetworkStack
 from stacks.registry import RegistryStack
 from stacks.release import Release
 from stacks.storage import StorageStack
@@ -37,6 +38,16 @@ class AmplifyStage(cdk.Stage):
             environment=environment,
             key=storage.key,
         )
+        network: NetworkStack | None = None
+        if environment.network is not None:
+            network = NetworkStack(
+                self,
+                "network",
+                stack_name=name("network"),
+                environment=environment,
+                network=environment.network,
+                storage=storage,
+            )
         if environment.training is not None:
             TrainingStack(
                 self,
@@ -46,6 +57,7 @@ class AmplifyStage(cdk.Stage):
                 training=environment.training,
                 storage=storage,
                 registry=registry,
+                vpc=network.jobs if network is not None else None,
                 model_code=model_code,
             )
         if release is not None:
@@ -57,4 +69,5 @@ class AmplifyStage(cdk.Stage):
                 release=release,
                 storage=storage,
                 registry=registry,
+                vpc=network.serving if network is not None else None,
             )

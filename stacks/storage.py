@@ -26,6 +26,7 @@ class StorageStack(cdk.Stack):
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
         self._let_alarms_use_the_key()
+        self._let_log_groups_use_the_key()
 
         access_logs = AccessLogBucket(self, "AccessLogBucket", keep=cdk.Duration.days(365))
         self.data_bucket = PrivateBucket(
@@ -42,6 +43,7 @@ class StorageStack(cdk.Stack):
             access_logs=access_logs,
             lifecycle_rules=[_keep_old_versions(cdk.Duration.days(90)), _checkpoints()],
         )
+        self.buckets = [self.data_bucket, self.artifact_bucket]  # what jobs and endpoints read and write
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
 
         # Exported whether or not a stack of today reads them: the CDK would otherwise add an export when the endpoint
@@ -70,6 +72,27 @@ class StorageStack(cdk.Stack):
                 actions=["kms:Decrypt", "kms:GenerateDataKey*"],
                 resources=["*"],
                 conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+            )
+        )
+
+    def _let_log_groups_use_the_key(self) -> None:
+        """CloudWatch Logs encrypts as itself: for log groups that stacks of this environment make, and no others.
+
+        Named by the start of their generated names, `amplify-<env>-<stack>-…`: here, before any of them exists.
+        """
+        groups = self.format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=f"{self.stack_name.removesuffix('-storage')}-*",
+            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+        )
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogGroupsOfThisEnvironmentAreEncrypted",
+                principals=[iam.ServicePrincipal(f"logs.{self.region}.amazonaws.com")],
+                actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+                resources=["*"],
+                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
             )
         )
 

@@ -16,6 +16,7 @@ from stacks.pipeline_definition import registration_definition, training_definit
 from stacks.pipeline_steps import Surroundings
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
+from stacks.vpc_config import VpcConfig
 
 PROCESSING_JOBS = {"log_group": "/aws/sagemaker/ProcessingJobs", "metric_namespace": "/aws/sagemaker/ProcessingJobs"}
 TRAINING_JOBS = {"log_group": "/aws/sagemaker/TrainingJobs", "metric_namespace": "/aws/sagemaker/TrainingJobs"}
@@ -33,6 +34,7 @@ class TrainingStack(cdk.Stack):
         training: Training,
         storage: StorageStack,
         registry: RegistryStack,
+        vpc: VpcConfig | None,
         model_code: Path,
         **kwargs: Any,
     ) -> None:
@@ -72,6 +74,10 @@ class TrainingStack(cdk.Stack):
         ):
             role.use_key(storage.key, writes=True, volumes=not has_local_disk(instance_type))
 
+        if vpc is not None:  # Fetch stays outside: it brings in what the network keeps out
+            for role in (prepare, train, evaluate):
+                role.join(vpc)
+
         around = Surroundings(
             image_uri=image_uri,
             data_bucket=data.bucket_name,
@@ -82,6 +88,7 @@ class TrainingStack(cdk.Stack):
             train_role_arn=train.role_arn,
             evaluate_role_arn=evaluate.role_arn,
             fetch_role_arn=fetch.role_arn,
+            vpc=vpc,
         )
         into_the_registry = partial(
             ModelPipeline,

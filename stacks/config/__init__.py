@@ -6,6 +6,7 @@
 from stacks.config.checks import SettingsError
 from stacks.config.endpoint import Endpoint
 from stacks.config.environment import Environment
+from stacks.config.network import Network
 from stacks.config.training import ImageTarget, Training
 
-__all__ = ["Endpoint", "Environment", "ImageTarget", "SettingsError", "Training"]
+__all__ = ["Endpoint", "Environment", "ImageTarget", "Network", "SettingsError", "Training"]

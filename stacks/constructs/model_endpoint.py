@@ -13,6 +13,7 @@ from constructs import Construct
 from stacks.config import Endpoint
 from stacks.constructs.service_role import ServiceRole
 from stacks.instance_types import has_gpu, has_local_disk
+from stacks.vpc_config import VpcConfig
 
 VARIANT_NAME = "model"  # a changed name would drop the variant's scaling and its alarms
 GPU_INFERENCE_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"  # a driver new enough for the image's CUDA 13
@@ -20,7 +21,10 @@ CONTAINER_START_SECONDS = 600
 
 
 class ModelEndpoint(Construct):
-    """Model, endpoint configuration and endpoint. The container has no network, whatever its code tries."""
+    """Model, endpoint configuration and endpoint. The container has no network, whatever its code tries.
+
+    What SageMaker itself moves for it, the model above all, goes through `vpc` where there is one.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class ModelEndpoint(Construct):
         settings: Endpoint,
         role: ServiceRole,
         key: kms.IKey,
+        vpc: VpcConfig | None,
         roll_back_on: list[cloudwatch.Alarm],
     ) -> None:
         super().__init__(scope, id)
@@ -41,6 +46,11 @@ class ModelEndpoint(Construct):
             execution_role_arn=role.role_arn,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(model_package_name=model_package_arn),
             enable_network_isolation=True,
+            vpc_config=None
+            if vpc is None
+            else sagemaker.CfnModel.VpcConfigProperty(
+                subnets=list(vpc.subnets), security_group_ids=[vpc.security_group]
+            ),
         )
         model.node.add_dependency(role.policy)
 

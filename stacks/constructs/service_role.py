@@ -1,6 +1,7 @@
 """The identity of one job or endpoint: it starts with the right to nothing, and each method adds one thing.
 
-The wildcards that AWS itself forces are the two below; every other `*` ends a prefix that only this environment writes.
+The wildcards that AWS itself forces are explained below; every other `*` ends a prefix that only this environment
+writes.
 """
 
 import aws_cdk as cdk
@@ -9,6 +10,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct, IConstruct
+
+from stacks.vpc_config import VpcConfig
 
 
 class ServiceRole(iam.Role):
@@ -42,7 +45,6 @@ class ServiceRole(iam.Role):
     def read_object(self, bucket: s3.IBucket, key: str) -> None:
         """Exactly one object."""
         self._allow(["s3:GetObject"], [bucket.arn_for_objects(key)])
-        self._allow(["s3:ListBucket"], [bucket.bucket_arn], {"StringEquals": {"s3:prefix": key}})
 
     def write(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """New objects below the prefixes. No deletion: what a run made stays until its life-cycle rule."""
@@ -51,10 +53,11 @@ class ServiceRole(iam.Role):
 
     def use_key(self, key: kms.IKey, *, writes: bool, volumes: bool) -> None:
         """Read what the key protects; with `writes` protect new objects; with `volumes` attach encrypted disks."""
-        key.grant(self, "kms:Decrypt", "kms:DescribeKey")
+        key.grant(self, "kms:Decrypt")
         if writes:
             key.grant(self, "kms:GenerateDataKey", "kms:Encrypt")
         if volumes:
+            key.grant(self, "kms:DescribeKey")
             self._allow(["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
     def run_as_container(self, repository: ecr.IRepository, *, log_group: str, metric_namespace: str) -> None:
@@ -68,6 +71,37 @@ class ServiceRole(iam.Role):
         self._allow(writes, [logs])
         # Nor has cloudwatch:PutMetricData one: the namespace condition is what bounds it.
         self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": metric_namespace}})
+
+    def join(self, vpc: VpcConfig) -> None:
+        """Have network interfaces in these subnets and this security group. SageMaker makes them as the role.
+
+        The actions: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, what CreateTrainingJob,
+        CreateProcessingJob and CreateModel need in a private VPC. What they can be bound to: the Service Authorization
+        Reference of Amazon EC2.
+        """
+
+        def arn(resource: str) -> str:
+            stack = cdk.Stack.of(self)
+            return f"arn:{stack.partition}:ec2:{stack.region}:{stack.account}:{resource}"
+
+        subnets = [arn(f"subnet/{subnet}") for subnet in vpc.subnets]
+        interfaces = [arn("network-interface/*")]  # each is named by EC2 when it is made; the subnets are exact
+        group = arn(f"security-group/{vpc.security_group}")
+        self._allow(["ec2:CreateNetworkInterface"], [*subnets, group, *interfaces])
+        self._allow(
+            ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"],
+            interfaces,
+            {"ArnEquals": {"ec2:Subnet": subnets}},
+        )
+        # Taking a permission back opens nothing, and a clean-up must not fail for a key that may not be there.
+        self._allow(["ec2:DeleteNetworkInterfacePermission"], interfaces)
+        self._allow(  # AWS defines these without a resource
+            [
+                *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups"),
+                *("ec2:DescribeSubnets", "ec2:DescribeVpcs"),
+            ],
+            ["*"],
+        )
 
     def _allow(self, actions: list[str], resources: list[str], conditions: dict[str, object] | None = None) -> None:
         self.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions))

@@ -76,7 +76,14 @@ def test_training_and_serving_do_not_load_an_island() -> None:
 
 
 def test_the_pipeline_definition_needs_no_cdk() -> None:
-    for part in ("pipeline_definition.py", "pipeline_steps.py", "config", "instance_types.py", "release.py"):
+    for part in (
+        "pipeline_definition.py",
+        "pipeline_steps.py",
+        "config",
+        "instance_types.py",
+        "release.py",
+        "vpc_config.py",
+    ):
         assert {name for source in files(f"stacks/{part}").values() for name in packages(source)} <= {"stacks"}
 
 

@@ -11,6 +11,7 @@ from tests.stacks.synthesis import ROOT, manifests, only, resources, templates
 OUTPUTS = {
     "storage": {"DataBucketName", "ArtifactBucketName", "KeyArn", "AlarmTopicArn"},
     "registry": {"ModelPackageGroupName", "RepositoryUri"},
+    "network": {"VpcId"},
     "training": {"PipelineName", "RegistrationPipelineName", "ImageUri", "CodeBundleUri"},
     "endpoint": {"EndpointName", "ModelPackageArn"},
 }

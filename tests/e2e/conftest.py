@@ -124,7 +124,7 @@ def trap() -> Iterator[Trap]:
 
 
 def clone(folder: Path, trap: Trap) -> Project:
-    """A copy of the tree in `folder`, and the surroundings of its person."""
+    """The tree as it is, copied into `folder`, with nothing deployed yet."""
     root = folder / "clone"
     listing = ["git", "ls-files", "-coz", "--exclude-standard"]
     listed = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout

@@ -28,6 +28,12 @@ def amplify(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str
         (["runs"], 1, "Local AWS is not running"),
         (["train", "--set", "steps"], 1, "--set 'steps' is no setting"),
         (["train", "--set", "a=" + "x" * 300], 1, "SageMaker hands 256 to a job"),
+        (
+            ["train", "--env", "prod", "--init", "hf:a/b@c"],
+            1,
+            "network without a way to the Hub: they cannot fetch hf:",
+        ),
+        (["train", "--env", "prod", "--init", "hf:a/b@c"], 1, "`amplify register hf:a/b@c --env prod --watch`"),
         (["perplexity", "nosuch.fasta"], 1, "nosuch.fasta cannot be read"),
         (["embed", "pyproject.toml"], 1, "FASTA begins with '>'"),
         (["nosuch"], 2, "No such command 'nosuch'"),

@@ -9,13 +9,20 @@ import functools
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from environments import DEV, STAGING
+from stacks.config import Environment
 
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"
 
 Template = dict[str, Any]
+
+# What people may choose and environments.py does not show: held to the same rules as the rest.
+VARIANTS: dict[str, Environment] = {"private-dev": replace(DEV, network=STAGING.network)}
 
 
 def new_app(outdir: Path) -> Any:
@@ -54,6 +61,39 @@ def templates_in(folder: Path) -> dict[str, Template]:
 def templates() -> dict[str, Template]:
     """Every stack's template, by its id. Shared: a test that changes one copies it first."""
     return templates_in(assembly())
+
+
+@functools.cache
+def variants() -> dict[str, Template]:
+    """`private-dev/training` → its template: the stacks of each variant, under its name."""
+    found = {}
+    for name, environment in VARIANTS.items():
+        folder = Path(tempfile.mkdtemp(prefix=f"amplify-{name}-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        app = new_app(folder)
+        add_variant(app, environment)
+        app.synth()
+        of_it = templates_in(folder).items()
+        found |= {stack.replace(environment.name, name, 1): template for stack, template in of_it}
+    return found
+
+
+def add_variant(app: Any, environment: Environment) -> None:
+    """One environment as app.py adds it, with the release of its name."""
+    from stacks.release import read_releases
+    from stacks.stage import AmplifyStage
+
+    everything = {environment.name: environment}
+    pins = Path(tempfile.mkdtemp(prefix="amplify-pins-"))
+    atexit.register(shutil.rmtree, pins, ignore_errors=True)
+    shutil.copy(RELEASES / f"{environment.name}.json", pins)
+    release = read_releases(pins, everything)[environment.name]
+    AmplifyStage(app, environment, release=release, model_code=ROOT / "model_code")
+
+
+def all_templates() -> dict[str, Template]:
+    """Those of the environments, and those of the variants."""
+    return templates() | variants()
 
 
 def manifests() -> dict[str, dict[str, Any]]:

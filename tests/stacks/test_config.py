@@ -1,15 +1,17 @@
 """Settings are refused at the door, all faults at once, each with the value given and the value wanted."""
 
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from environments import DEV, ENVIRONMENTS, LOCAL, PROD, STAGING
-from stacks.config import Endpoint, SettingsError, Training
+from stacks.config import Endpoint, Environment, Network, SettingsError, Training
 
 assert LOCAL.training is not None
 assert DEV.training is not None
+assert PROD.network is not None
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,86 @@ def test_environment_settings_that_cannot_work_are_refused(changed: dict[str, An
     with pytest.raises(SettingsError) as error:
         replace(PROD, **changed)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"cidr": "10.20.0.0/33"}, "cidr is '10.20.0.0/33' ('33' is not a valid netmask): give private addresses"),
+        ({"cidr": "10.20.0.7/20"}, "cidr is '10.20.0.7/20' (10.20.0.7/20 has host bits set): give private addresses"),
+        ({"cidr": "10.20.0.0"}, "cidr is '10.20.0.0', which names no size: give private addresses from /16 to /28"),
+        ({"cidr": "10.20.0.0/255.255.240.0"}, "which names no size"),
+        ({"cidr": 10}, "cidr is 10, which names no size"),
+        ({"cidr": "10.0.0.0/8"}, "cidr is '10.0.0.0/8', a size that Amazon VPC refuses: give private addresses"),
+        ({"cidr": "8.8.0.0/20"}, "cidr is '8.8.0.0/20', which belongs to somebody on the internet"),
+        (
+            {"cidr": "10.20.0.0/27"},
+            "cidr is '10.20.0.0/27': too small to be shared out among 3 zones; give a /16 to /22",
+        ),
+        ({"availability_zones": ()}, "availability_zones is (): give at least two different ones"),
+        ({"availability_zones": ("us-east-1a",)}, "give at least two different ones, as SageMaker asks"),
+        ({"availability_zones": ("us-east-1a", "us-east-1a")}, "give at least two different ones"),
+        ({"availability_zones": ("us-east-1a", "use1-az2")}, "availability_zones is 'use1-az2': give names of zones"),
+        ({"availability_zones": ("us-east-1a", None)}, "availability_zones is None: give names of zones"),
+        ({"s3_prefix_list": "com.amazonaws.us-east-1.s3"}, "give an id such as pl-63a5400a"),
+        ({"interface_endpoints": ("kms", "s3")}, "interface_endpoints holds 's3': give some of sagemaker.api,"),
+        ({"interface_endpoints": ("kms", "kms")}, "interface_endpoints is ('kms', 'kms'): give each once"),
+        ({"flow_log_days": 100}, "flow_log_days is 100: give a time that CloudWatch Logs knows, 1, 3, 5, 7,"),
+        ({"flow_log_days": True}, "flow_log_days is True: give a time"),
+    ],
+)
+def test_network_settings_that_cannot_work_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        replace(PROD.network, **changed)
+    assert message in str(error.value)
+
+
+def test_all_faults_of_a_network_are_reported_at_once() -> None:
+    with pytest.raises(SettingsError) as error:
+        Network(cidr="x", availability_zones=("y",), s3_prefix_list="z", flow_log_days=2)
+    fields = ("cidr is", "availability_zones is 'y'", "at least two", "s3_prefix_list is", "flow_log_days is")
+    assert [field in str(error.value) for field in fields] == [True] * 5
+
+
+@pytest.mark.parametrize("environment", [STAGING, PROD, replace(PROD, name="eu-prod")], ids=lambda each: each.name)
+def test_an_environment_that_serves_others_is_refused_without_a_network(environment: Environment) -> None:
+    with pytest.raises(SettingsError) as error:
+        replace(environment, network=None)
+    assert "network is None: only local and dev may do without; give a Network" in str(error.value)
+
+
+def test_zones_of_another_region_are_refused_with_everything_else_that_is_wrong() -> None:
+    with pytest.raises(SettingsError) as error:
+        replace(PROD, region="eu-central-1", account="1")
+    message = str(error.value)
+    assert "network.availability_zones holds us-east-1b: give zones of the region, eu-central-1" in message
+    assert "account is '1'" in message
+
+
+def test_a_network_without_room_for_the_instances_is_refused() -> None:
+    many, one = replace(PROD.endpoint, instance_count=60), replace(PROD.endpoint, instance_count=1)
+    small = replace(PROD.network, cidr="10.30.0.0/24")  # /26 in each of three zones: 64, less 5 and 8 endpoints
+    assert small.addresses_per_zone == 51
+    replace(PROD, network=small, endpoint=one)
+    with pytest.raises(SettingsError) as error:
+        replace(PROD, network=small, endpoint=many)
+    assert "network.cidr is '10.30.0.0/24', which leaves 51 addresses in each of its 3 zones" in str(error.value)
+    assert "instances can need 240 in one zone" in str(error.value)
+
+
+def test_starting_weights_of_the_hub_are_refused_as_a_default_where_jobs_cannot_reach_it() -> None:
+    from_the_hub = replace(DEV.training, init="hf:owner/name@main")
+    replace(DEV, training=from_the_hub)
+    with pytest.raises(SettingsError) as error:
+        replace(DEV, training=from_the_hub, network=STAGING.network)
+    assert "training.init is 'hf:owner/name@main': no job in the network reaches the Hub" in str(error.value)
+
+
+def test_networks_are_on_in_staging_and_prod_and_do_not_overlap() -> None:
+    assert [name for name, environment in ENVIRONMENTS.items() if environment.network] == ["staging", "prod"]
+    assert STAGING.network is not None
+    assert PROD.network is not None
+    assert not ip_network(STAGING.network.cidr).overlaps(ip_network(PROD.network.cidr))
 
 
 def test_all_faults_are_reported_at_once() -> None:

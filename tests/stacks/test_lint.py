@@ -8,18 +8,22 @@ from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
 from environments import ENVIRONMENTS
-from tests.stacks.synthesis import Template, templates
+from tests.stacks.rules import OF_THE_CDK
+from tests.stacks.synthesis import VARIANTS, Template, all_templates, templates
 
+UNWANTED = ["W3010"]  # "avoid hardcoding availability zones": ours are literals so that synthesis looks nothing up
 REGIONS = sorted({environment.region for environment in ENVIRONMENTS.values()})
 
 
 def findings(template: Template) -> list[str]:
-    return [str(match) for match in lint(json.dumps(template), config=ManualArgs(regions=REGIONS))]
+    found = lint(json.dumps(template), config=ManualArgs(regions=REGIONS, ignore_checks=UNWANTED))
+    # The CDK writes more DependsOn than needed to its own function: a matter of style, and not ours.
+    return [str(match) for match in found if not (match.rule.id == "W3005" and OF_THE_CDK in str(match))]
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *VARIANTS])
 def test_cloudformation_would_accept_every_template(environment: str) -> None:
-    of_it = {stack: template for stack, template in templates().items() if stack.startswith(f"{environment}/")}
+    of_it = {stack: template for stack, template in all_templates().items() if stack.startswith(f"{environment}/")}
     assert {stack: found for stack, template in of_it.items() if (found := findings(template))} == {}
 
 

@@ -14,16 +14,18 @@ import pytest
 from aws_cdk import aws_s3 as s3
 from cdk_nag import AwsSolutionsChecks
 
-from tests.stacks.synthesis import new_app
+from tests.stacks.synthesis import VARIANTS, add_variant, new_app
 
 ONE_RUN = "a run's id is known only when it starts; the prefix below it is exact, the bucket its own"
 THE_INPUT = "people lay their files below this one prefix; which files is what they choose"
 NO_RESOURCE = (
-    "AWS defines ecr:GetAuthorizationToken and cloudwatch:PutMetricData without a resource; the token opens only the "
-    "repository granted beside it, and the metrics are bound to one namespace by condition"
+    "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData and ec2:Describe… without a resource; the token "
+    "opens only the repository granted beside it, the metrics are bound to one namespace by condition, and what is "
+    "described of networks is no secret within the account"
 )
 LOG_STREAMS = "so a policy names a log group with its streams, which SageMaker names when the job starts"
 JOB_NAMES = "SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>"
+INTERFACES = "EC2 names a network interface when it is made; subnets and security group are exact, or a condition"
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
 EXPLAINED = [  # construct path, finding, reason
@@ -37,6 +39,7 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/(Prepare|Fetch)Role", r"DataBucket\w+/weights/\*", THE_INPUT),
     (r"training/EvaluateRole", r"DataBucket\w+/heldout/\*", THE_INPUT),
     (r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/Role", r"Resource::\*", NO_RESOURCE),
+    (r"training/(Prepare|Train|Evaluate)Role|endpoint/Role", r":ec2:[\w-]+:\d+:network-interface/\*", INTERFACES),
     (r"training/(Prepare|Evaluate|Fetch)Role", r":log-group:/aws/sagemaker/ProcessingJobs:\*", LOG_STREAMS),
     (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:\*", LOG_STREAMS),
     (r"endpoint/Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
@@ -76,7 +79,13 @@ def findings_of_the_app(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[s
     folder = tmp_path_factory.mktemp("nag")
     app: Any = new_app(folder)
     add_environments(app)
-    return findings(app, folder)
+    found = findings(app, folder)
+    for name, environment in VARIANTS.items():
+        folder = tmp_path_factory.mktemp(name)
+        app = new_app(folder)
+        add_variant(app, environment)
+        found |= findings(app, folder)
+    return found
 
 
 def test_every_finding_has_a_reason(found: set[tuple[str, str]]) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from tests.stacks.readable import plain
-from tests.stacks.synthesis import resources, templates
+from tests.stacks.synthesis import all_templates, resources
 
 
 def statements(stack: str, role: str) -> list[dict[str, Any]]:
     [policy] = [
         policy["Properties"]["PolicyDocument"]["Statement"]
-        for id_, policy in resources(templates()[stack], "AWS::IAM::Policy").items()
+        for id_, policy in resources(all_templates()[stack], "AWS::IAM::Policy").items()
         if id_.startswith(f"{role}DefaultPolicy")
     ]
     return policy

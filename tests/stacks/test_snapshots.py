@@ -11,8 +11,8 @@ STACKS = [
     for environment, stacks in {
         "local": ("storage", "registry", "training", "endpoint"),
         "dev": ("storage", "registry", "training", "endpoint"),
-        "staging": ("storage", "registry", "endpoint"),
-        "prod": ("storage", "registry", "endpoint"),
+        "staging": ("storage", "registry", "network", "endpoint"),
+        "prod": ("storage", "registry", "network", "endpoint"),
     }.items()
     for stack in stacks
 ]

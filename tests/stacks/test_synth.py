@@ -100,7 +100,7 @@ def test_a_broken_release_stops_the_synthesis_with_a_message_and_no_stack_trace(
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize("stack", ["local/storage", "prod/endpoint"])
+@pytest.mark.parametrize("stack", ["local/storage", "prod/network", "prod/endpoint"])
 def test_templates_hold_no_placeholder_of_an_unknown_account_or_zone(stack: str) -> None:
     text = json.dumps(templates()[stack])
     assert "dummy1" not in text
