@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +92,12 @@ class StrictProject(Project):
                         found[f"{stack}/{resource['LogicalResourceId'][:-8]}"] = resource["PhysicalResourceId"]
         return found
 
+    def physical_names(self) -> dict[str, str]:
+        """What stands, in angle brackets, for each bucket, key and role of our stacks."""
+        names = {self.output("storage", f"{bucket}Name"): f"<{bucket}>" for bucket in ("DataBucket", "ArtifactBucket")}
+        names[self.output("storage", "KeyArn").rpartition("/")[2]] = "<Key>"
+        return names | {physical: f"<{name.rpartition('/')[2]}>" for name, physical in self.roles().items()}
+
     def calls(self) -> list[calls.Call]:
         """All that was asked for so far."""
         running = server.status(self.state)
@@ -106,7 +113,10 @@ def people(project: StrictProject) -> None:
         "librarian",  # brings proteins and weights
         allow(*READ_OUTPUTS),
         allow("s3:ListBucket", f"arn:aws:s3:::{data}"),
-        allow(["s3:GetObject", "s3:PutObject"], [f"arn:aws:s3:::{data}/{prefix}/*" for prefix in ("proteins", "heldout")]),
+        allow(
+            ["s3:GetObject", "s3:PutObject"],
+            [f"arn:aws:s3:::{data}/{prefix}/*" for prefix in ("proteins", "heldout", "weights")],
+        ),
         allow(["kms:GenerateDataKey", "kms:Decrypt"], key),
     )
     executions = f"{SAGEMAKER}:pipeline/amplify-local*/execution/*"
@@ -134,7 +144,7 @@ def people(project: StrictProject) -> None:
 
 @contextlib.contextmanager
 def walked(folder: Path, trap: Trap) -> Iterator[StrictProject]:
-    """Bootstrapped by the administrator, deployed by CI, filled, trained, approved by people, in service; then ended."""
+    """Bootstrapped by the administrator, deployed by CI, filled, trained and approved by people, in service."""
     plain = clone(folder, trap)
     project = StrictProject(root=plain.root, state=plain.state, environ=plain.environ, trap=trap)
     try:
@@ -150,10 +160,22 @@ def walked(folder: Path, trap: Trap) -> Iterator[StrictProject]:
         project.by("trainer").amplify("train", *LEARNING, "--watch")
         project.by("approver").amplify("approve", "--yes")
         project.synth()
-        project.cdk("deploy", "local/*", "--require-approval", "never", user="ci")
+        project.cdk("deploy", "local/endpoint", "--exclusively", "--require-approval", "never", user="ci")
         yield project
     finally:
         server.stop(project.state)
+
+
+def all_pipelines_run(project: StrictProject) -> None:
+    """Go the ways that `walked` left out: start from an earlier run, and register weights that people bring."""
+    pin = json.loads((project.root / "releases" / "local.json").read_text())
+    archive = pin["artifact"]["s3_uri"]
+    project.by("trainer").amplify("train", *LEARNING, "--init", archive, "--watch")
+    bucket, _, key = archive.removeprefix("s3://").partition("/")
+    with tarfile.open(fileobj=project.aws("s3").get_object(Bucket=bucket, Key=key)["Body"], mode="r|gz") as tar:
+        tar.extractall(project.root / "brought", filter="data")
+    weights = project.by("librarian").amplify("weights", "add", "brought").split()[-1]
+    project.by("trainer").amplify("register", weights, "--watch")
 
 
 def _without_aws(environ: dict[str, str]) -> dict[str, str]:
