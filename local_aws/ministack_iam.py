@@ -109,8 +109,10 @@ def require_the_secret_of_root() -> None:
 
 def role(arn: str) -> Mapping[str, Any] | None:
     """The role of that ARN, in whatever account; None where there is none."""
-    _, _, _, _, owner, resource = arn.split(":", 5)
-    found: Mapping[str, Any] | None = iam._roles.get_scoped(owner, None, resource.rpartition("/")[2])
+    parts = arn.split(":", 5)
+    if len(parts) < 6:
+        return None
+    found: Mapping[str, Any] | None = iam._roles.get_scoped(parts[4], None, parts[5].rpartition("/")[2])
     return found if found is not None and found["Arn"] == arn else None
 
 
@@ -143,6 +145,17 @@ def register_service(credentials: Credentials, account: str, name: str) -> None:
 def _register(credentials: Credentials, session: dict[str, Any]) -> None:
     secrets = {"SecretAccessKey": credentials.secret_key, "SessionToken": credentials.token}
     sts.register_session(credentials.access_key, session | secrets)
+
+
+def let_threads_begin_sessions() -> None:
+    """Sessions begin in our threads and on ministack's loop: whoever looks for old ones must not stumble over that."""
+
+    def _evict_expired_sessions() -> None:
+        for key, session in list(sts._sessions.items()):
+            if sts._session_expired(session):
+                sts._sessions.pop(key, None)
+
+    sts._evict_expired_sessions = _evict_expired_sessions
 
 
 def end_sessions_of_remade_roles() -> None:
@@ -299,19 +312,20 @@ def _s3_error(code: str, message: str, status: int, resource: str) -> Answer:
 # ---- CloudFormation --------------------------------------------------------------------------------------------------
 
 
-def watch_stack_operations(before: Callable[[str, str], str | None]) -> None:
-    """Call `before(stack name, role ARN or "")` at every operation on a stack, in the request's context,
-    which the stack's work inherits. A text refuses the operation: AccessDenied with this message."""
+def watch_stack_operations(before: Callable[[str, str, bool], str | None]) -> None:
+    """Call `before(stack name, role ARN or "", whether it is new)` at every operation on a stack, in the request's
+    context, which the stack's work inherits. A text refuses the operation: AccessDenied with this message."""
 
-    def watched(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def watched(operation: str, handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def _handler(params: Any) -> Any:
-            refused = before(_stack_name(params), str(helpers._p(params, "RoleARN")))
+            is_new = operation == "CreateStack" or helpers._p(params, "ChangeSetType") == "CREATE"
+            refused = before(_stack_name(params), str(helpers._p(params, "RoleARN")), is_new)
             return handler(params) if refused is None else helpers._error("AccessDenied", refused, 403)
 
         return _handler
 
     for operation in STACK_OPERATIONS:
-        handlers._ACTION_HANDLERS[operation] = watched(handlers._ACTION_HANDLERS[operation])
+        handlers._ACTION_HANDLERS[operation] = watched(operation, handlers._ACTION_HANDLERS[operation])
 
 
 def _stack_name(params: Any) -> str:

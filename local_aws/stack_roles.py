@@ -35,7 +35,7 @@ class StackRoles:
         self._lock = threading.Lock()
         self._roles: dict[str, str] = json.loads(file.read_text()) if file.is_file() else {}
 
-    def before_operation(self, stack: str, role: str) -> str | None:
+    def before_operation(self, stack: str, role: str, is_new: bool) -> str | None:
         """Go on under the stack's role, or the caller's own right where it has none. A text refuses the operation."""
         caller = ministack_iam.caller()
         if role:
@@ -44,6 +44,7 @@ class StackRoles:
             passing = ministack_iam.decide(caller, "iam:PassRole", role, {"iam:PassedToService": SERVICE})
             if not passing.allowed:
                 return passing.message
+        if role or is_new:
             self._remember(stack, role)
         role = self._roles.get(self._key(stack), "")
         if not role:

@@ -25,6 +25,7 @@ def install(ours: Settings) -> None:
     """Once, before the server listens."""
     recorder = calls.Recorder(ours.calls)
     ministack_iam.require_the_secret_of_root()
+    ministack_iam.let_threads_begin_sessions()
     ministack_iam.end_sessions_of_remade_roles()
     ministack_iam.name_logs_and_metrics()
     ministack_iam.watch_decisions(functools.partial(_record, recorder))

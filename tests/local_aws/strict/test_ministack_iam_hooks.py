@@ -23,6 +23,8 @@ FUNCTIONS = [  # module, name, its parameters as our code gives or takes them
     (iam_actions, "extract_resource_arn", "service method path headers body query_params region account_id"),
     (lambda_runtime, "execution_credentials", "config"),
     (sts, "register_session", "access_key session"),
+    (sts, "_evict_expired_sessions", ""),
+    (sts, "_session_expired", "session"),
     (kms, "_resolve_key", "key_id_or_arn"),
     (kms, "_check_key_state", "rec"),
     (s3, "_resolve_sse_write_headers", "headers bucket_name"),

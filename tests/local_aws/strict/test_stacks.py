@@ -77,6 +77,24 @@ def test_a_stack_keeps_the_role_it_was_made_with(strict, exec_role):
     assert status() == "UPDATE_COMPLETE"
 
 
+def test_a_new_stack_of_an_old_name_does_not_inherit_the_role(strict, exec_role):
+    cloudformation, name = strict.admin("cloudformation"), f"stack-{uuid.uuid4().hex[:8]}"
+
+    def status():
+        return cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+
+    def create(clients, **role):
+        clients("cloudformation").create_stack(StackName=name, TemplateBody=template(G=group()), **role)
+        assert wait_until(lambda: status().endswith(("_COMPLETE", "_FAILED")), 30)
+
+    create(strict.admin, RoleARN=exec_role)
+    assert status() == "CREATE_COMPLETE"
+    cloudformation.delete_stack(StackName=name)
+    assert wait_until(lambda: name not in str(cloudformation.describe_stacks()["Stacks"]), 30)
+    create(strict.user(allow("cloudformation:*", "*")))
+    assert status() == "ROLLBACK_COMPLETE"
+
+
 def test_a_role_is_handed_to_cloudformation_by_those_only_who_may_pass_it(strict, exec_role):
     with pytest.raises(ClientError) as refused:
         deploy(strict.user(allow("cloudformation:*", "*")), template(G=group()), exec_role)
