@@ -16,7 +16,13 @@ def add_environments(app: cdk.App) -> None:
     """All environments, whoever deploys which: one commit, one set of templates."""
     releases = read_releases(ROOT / (app.node.try_get_context("releases") or "releases"), ENVIRONMENTS)
     for name, environment in ENVIRONMENTS.items():
-        AmplifyStage(app, environment, release=releases.get(name), model_code=ROOT / "model_code")
+        AmplifyStage(
+            app,
+            environment,
+            release=releases.get(name),
+            shadow_release=releases.get(f"{name}.shadow"),
+            model_code=ROOT / "model_code",
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ PLACEHOLDERS: put your own twelve digits there before the first `cdk bootstrap` 
 region change the zones of its network, and the id of the list of S3's addresses there.
 """
 
-from stacks.config import Endpoint, Environment, Network, Training
+from stacks.config import Environment, ManagedSpot, Network, OnDemand, RealTime, Training, WorkingHours
 
 LOCAL = Environment(
     name="local",
@@ -15,10 +15,12 @@ LOCAL = Environment(
         recipe="demo",
         image_target="cpu",
         instance_types=("ml.m5.xlarge", "ml.m5.2xlarge"),
+        capacity=OnDemand(),  # a laptop has no spot market; ManagedSpot works too, see `python -m local_aws interrupt`
+        max_instance_count=2,
         max_runtime_hours=1,
         evaluate_instance_type="ml.m5.xlarge",
     ),
-    endpoint=Endpoint(instance_type="ml.m5.xlarge"),
+    endpoint=RealTime(instance_type="ml.m5.xlarge"),
     network=None,  # processes of this machine
     termination_protection=False,  # a folder on this machine: `make clean` is how it goes away
 )
@@ -32,11 +34,12 @@ DEV = Environment(
         image_target="gpu",
         instance_types=("ml.g5.xlarge", "ml.g5.12xlarge", "ml.p4d.24xlarge"),
         volume_gb=200,
+        capacity=ManagedSpot(max_wait_hours=72),
         max_runtime_hours=48,
-        spot_max_wait_hours=72,
         evaluate_instance_type="ml.g5.xlarge",
     ),
-    endpoint=Endpoint(instance_type="ml.g5.xlarge"),
+    # Nobody asks at night: the endpoint goes then, and comes back in the morning. Put your own hours and zone here.
+    endpoint=RealTime(instance_type="ml.g5.xlarge", working_hours=WorkingHours(time_zone="UTC")),
     network=None,  # to save its hourly price; give a Network to have jobs and endpoint in one
 )
 
@@ -45,7 +48,7 @@ STAGING = Environment(
     account="222222222222",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,  # models arrive as releases
-    endpoint=Endpoint(instance_type="ml.g5.xlarge", instance_count=2),
+    endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=2),
     network=Network(
         cidr="10.20.0.0/20",
         availability_zones=("us-east-1a", "us-east-1b", "us-east-1c"),
@@ -58,7 +61,7 @@ PROD = Environment(
     account="333333333333",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,
-    endpoint=Endpoint(instance_type="ml.g5.xlarge", instance_count=2, max_latency_ms=2_000),
+    endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=4, max_latency_ms=2_000),
     network=Network(
         cidr="10.30.0.0/20",
         availability_zones=("us-east-1a", "us-east-1b", "us-east-1c"),

@@ -1,4 +1,4 @@
-"""Local AWS for people: `python -m local_aws up | down | status | env | calls` (and `serve`, which `up` starts)."""
+"""Local AWS for people: `python -m local_aws up | down | status | env | calls | interrupt` (and `serve`)."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from local_aws import calls, server, users
+from local_aws import calls, server, spot_market, users
 from local_aws.settings import Settings
 
 
@@ -23,13 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local_aws", description="AWS on this machine, in one folder.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | status | env | calls")
+    words = "up | down | status | env | calls | interrupt"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=words)
     for name, help in (
         ("up", "start it, or find that it runs"),
         ("down", "stop it and everything it started; its state stays"),
         ("status", "say whether it runs, and where"),
         ("calls", "list what roles and users asked for in strict mode, and what IAM said"),
         ("env", 'print the variables of its clients: eval "$(python -m local_aws env)"'),
+        ("interrupt", "take a spot training job's machines away, as AWS does when it wants them back"),
         ("serve", "the server itself, until SIGTERM; `up` starts it"),
     ):
         command = commands.add_parser(name, help=help)
@@ -46,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="for machines: one JSON document a line")
         if name == "env":
             command.add_argument("--user", help="an IAM user, in place of the administrator")
+        if name == "interrupt":
+            command.add_argument("job", help="name of the training job")
+            notice = "seconds between SIGTERM and SIGKILL (%(default)g)"
+            command.add_argument("--notice", type=float, default=spot_market.NOTICE_SECONDS, help=notice)
+            command.add_argument("--pause", type=float, default=0.0, help="seconds until it has others (%(default)g)")
     return parser
 
 
@@ -93,13 +100,20 @@ def _calls(options: argparse.Namespace) -> int:
     return 0
 
 
+def _interrupt(options: argparse.Namespace) -> int:
+    spot_market.interrupt(options.folder, options.job, notice=options.notice, pause=options.pause)
+    print(f"Training job {options.job} is being interrupted; it goes on from its newest checkpoint in S3.")
+    return 0
+
+
 def _serve(options: argparse.Namespace) -> int:
     from local_aws import host
 
     return host.serve(Settings(folder=options.folder, port=options.port, strict=options.strict))
 
 
-_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "calls": _calls, "serve": _serve}
+_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "calls": _calls}
+_COMMANDS |= {"interrupt": _interrupt, "serve": _serve}
 
 if __name__ == "__main__":
     sys.exit(main())

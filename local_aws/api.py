@@ -13,7 +13,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from local_aws import (
+    async_inference,
+    async_results,
     authorization,
+    data_capture,
+    endpoint_configs,
+    endpoint_life,
+    endpoint_metrics,
     endpoints,
     executions,
     identity,
@@ -23,8 +29,10 @@ from local_aws import (
     registry,
     resources,
     runtime,
+    scaling_loop,
     store,
     training,
+    transform,
     validation,
 )
 from local_aws.errors import SageMakerError, not_emulated
@@ -42,14 +50,16 @@ OPERATIONS: dict[str, Operation] = {
     **registry.OPERATIONS,
     **training.OPERATIONS,
     **processing.OPERATIONS,
+    **transform.OPERATIONS,
+    **endpoint_configs.OPERATIONS,
     **endpoints.OPERATIONS,
     **pipelines.OPERATIONS,
     **executions.OPERATIONS,
 }
-INVOCATIONS = {
-    "invocations": "InvokeEndpoint",
-    "async-invocations": "InvokeEndpointAsync",
-    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+INVOCATIONS = {  # the last part of the path → the operation, and who answers it
+    "invocations": ("InvokeEndpoint", runtime.invoke),
+    "async-invocations": ("InvokeEndpointAsync", async_inference.invoke),
+    "invocations-response-stream": ("InvokeEndpointWithResponseStream", runtime.invoke_with_stream),
 }
 INVOCATION = re.compile(rf"/endpoints/([^/]+)/({'|'.join(INVOCATIONS)})")
 JSON_TYPE = "application/x-amz-json-1.1"
@@ -89,15 +99,22 @@ def restore(settings: Settings) -> None:
     jobs.clear_folders()
     training.end_interrupted()
     processing.end_interrupted()
+    transform.end_interrupted()
     executions.end_interrupted()
     executions.use(call)
-    endpoints.restore()
+    endpoint_life.restore()
+    async_inference.restore()
+    endpoint_metrics.sources.append(async_results.Backlogs(async_inference.queue_of).look)
+    endpoint_metrics.start()
+    data_capture.start()
+    scaling_loop.start()
 
 
 def shutdown() -> None:
     """End every job and endpoint, within five seconds."""
     executions.shut_down()
-    endpoints.shut_down()
+    async_inference.shut_down()
+    endpoint_life.shut_down()
     jobs.shut_down(SHUTDOWN_SECONDS)
 
 
@@ -122,14 +139,12 @@ def _error_body(error: SageMakerError) -> bytes:
 
 
 def _invoke(scope: Scope, caller: str, endpoint: str, kind: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    operation = INVOCATIONS[kind]
+    operation, invoke = INVOCATIONS[kind]
     try:
         with authorization.called_by(caller):
             about = {"EndpointName": endpoint, "TargetModel": headers.get("x-amzn-sagemaker-target-model")}
             authorization.check(scope, operation, about)
-        if operation != "InvokeEndpoint":
-            raise not_emulated(operation)
-        return runtime.invoke(scope, endpoint, headers, body)
+        return invoke(scope, endpoint, headers, body)
     except SageMakerError as error:
         status = 403 if error.code == "AccessDeniedException" else error.status
         return runtime.error_answer(status, error.code, {"Message": str(error)})

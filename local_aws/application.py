@@ -14,7 +14,18 @@ import ministack.app
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
-from local_aws import api, cloudformation, lifecycle, ministack_patches, networks, recorded_types, s3_buckets
+from local_aws import (
+    alarms,
+    api,
+    cloudformation,
+    lifecycle,
+    ministack_patches,
+    networks,
+    recorded_types,
+    s3_buckets,
+    scaling,
+    scaling_types,
+)
 from local_aws.persistence import Saver
 from local_aws.settings import HOST, WHO_PATH, Settings
 
@@ -29,8 +40,11 @@ def run(ours: Settings) -> int:
     ministack_patches.join_in_conditions()
     ministack_patches.encrypt_with_the_buckets_key()
     s3_buckets.install()
+    alarms.install()
     ministack_patches.route_sagemaker(api.handle)
+    ministack_patches.route_application_auto_scaling(scaling.handle)
     cloudformation.install()
+    scaling_types.install()
     recorded_types.install()
     networks.install()
     if ours.strict:
@@ -57,6 +71,7 @@ async def _serve(ours: Settings) -> None:
     stopped, ready = asyncio.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_to_stop, loop, stopped, saver)
+    lifecycle.on_start.append(alarms.Clock(loop).start)
     opening = loop.create_task(_open(ours, saver, ready))
     await hypercorn_serve(_with_identity(ministack.app.app, ours, ready, saver), config, shutdown_trigger=stopped.wait)
     opening.cancel()

@@ -4,7 +4,7 @@ A caller is the holder of an access key: of an HTTP request, of the role that Cl
 pipeline's role. In fast mode nobody is asked anything.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -53,14 +53,20 @@ def caller() -> str | None:
 def check(scope: Scope, operation: str, request: Mapping[str, Any]) -> None:
     """Raises SageMakerError where the caller may not, where a role in the request is another account's, and where it is
     not one that SageMaker can assume."""
+    require(scope, permissions.needs(scope, operation, request))
+    if _check_role is not None and caller() is not None:
+        for role in permissions.passed_roles(request):
+            _check_role(role)
+
+
+def require(scope: Scope, needs: Iterable[Need]) -> None:
+    """Raises SageMakerError where the caller may not."""
     who = caller()
-    if _ask is None or _check_role is None or who is None:
+    if _ask is None or who is None:
         return
     if who == "":
         raise SageMakerError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
-    for need in permissions.needs(scope, operation, request):
+    for need in needs:
         if need.action == "iam:PassRole" and f":{scope.account}:" not in need.resource:
             raise SageMakerError("AccessDeniedException", "Cross-account pass role is not allowed.")
         _ask(scope, who, need)
-    for role in permissions.passed_roles(request):
-        _check_role(role)

@@ -20,6 +20,7 @@ from local_aws.store import Scope
 POLL_SECONDS = 0.2
 BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 LONGEST_NAME = 63
+OF_UPDATES_ONLY = ("RetainAllVariantProperties", "ExcludeRetainedVariantProperties", "RetainDeploymentConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,8 @@ class _Handler:
             self._tag(name, old.get("Tags", []), new.get("Tags", []))
         if "ModelPackageGroupPolicy" in changed:
             self._put_policy(name, new)
-        elif changed - {"Tags"}:
+        elif changed - {"Tags"} and not (kind.noun == "Endpoint" and "EndpointConfigName" not in changed):
+            # How an endpoint is updated is no state of it: with its configuration the same there is nothing to do.
             in_place = {key: value for key, value in new.items() if key in kind.updates}
             self._call(f"Update{kind.noun}", {kind.name: name, **in_place})
             self._wait(name)
@@ -212,6 +214,9 @@ def _request(operation: str, properties: Mapping[str, Any]) -> dict[str, Any]:
     assert shape is not None, "each of these operations takes something"
     known = dict(properties)
     known.pop("ModelPackageGroupPolicy", None)  # an operation of its own
+    if operation == "CreateEndpoint":
+        for name in OF_UPDATES_ONLY:
+            known.pop(name, None)
     if definition := known.pop("PipelineDefinition", None):
         known |= _definition(definition)
     if "ClientRequestToken" in shape.required_members:

@@ -76,6 +76,11 @@ class Container:
         shipper.start()
         return cls(process, log_path, shipper)
 
+    @property
+    def pid(self) -> int:
+        """The process below which all of it runs."""
+        return self._process.pid
+
     def poll(self) -> int | None:
         """The exit code, or None while it runs: 128 + the number of the signal that ended it, 127 if it never began."""
         code = self._process.poll()
@@ -93,9 +98,13 @@ class Container:
         assert code is not None, "it was waited for"
         return code
 
+    def ask_to_stop(self, grace_seconds: float) -> None:
+        """SIGTERM now, SIGKILL of everything after the grace, at once without any; does not wait for either."""
+        self._tell(f"stop {grace_seconds}\n")
+
     def stop(self, grace_seconds: float) -> int:
         """What `docker stop` does: SIGTERM, then SIGKILL of everything after the grace. Returns the exit code."""
-        self._tell(f"stop {grace_seconds}\n")
+        self.ask_to_stop(grace_seconds)
         try:
             return self.wait(grace_seconds + 10)
         except TimeoutError:

@@ -1,6 +1,6 @@
-"""What training and processing jobs share: one thread a job, from its request to its end.
+"""What training, processing and transform jobs share: one thread a job, from its request to its end.
 
-    fetch the inputs ─ start the container ─ watch it (stop requests, time limit, uploads) ─ store the results
+    fetch the inputs ─ start the containers ─ watch them (stop requests, time limit, uploads) ─ store the results
 
 The record in the store is the job; a `Run` is its life in this process. Where the server dies, its next start writes
 the end of the story into the record.
@@ -10,15 +10,15 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from local_aws import identity, images, store
+from local_aws import identity, images, interruptions, store
 from local_aws.containers import Container, aws_environment
-from local_aws.errors import SageMakerError, invalid, not_emulated
+from local_aws.errors import SageMakerError, invalid
 from local_aws.s3_files import S3Error, download_prefix
 from local_aws.settings import current
 from local_aws.store import Record, Scope
@@ -27,6 +27,7 @@ logger = logging.getLogger("local_aws")
 
 STOP_GRACE_SECONDS = 120.0  # AWS's: SIGTERM, and SIGKILL after it
 SHUTDOWN_GRACE_SECONDS = 2.0  # the whole server has to be gone within seconds
+FAILURE_GRACE_SECONDS = 10.0  # for the other hosts, when one has failed: what they would save is of a failed job
 WATCH_SECONDS = 0.1
 UPLOAD_EVERY_SECONDS = 2.0
 LONGEST_REASON = 1024
@@ -45,13 +46,17 @@ class JobStoppedError(Exception):
     """The job was asked to stop before its container ran."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a container ended: its exit code, and whether we ended it."""
+    """How a job's containers ended, and whether we ended them."""
 
-    code: int
+    codes: tuple[int, ...]
+    """Exit codes, by host."""
+    failed: tuple[int, ...] = ()
+    """Of the containers that failed by themselves, their places in `codes`; the first to be seen first."""
     stopped: bool = False
     timed_out: bool = False
+    interrupted: interruptions.Interruption | None = None
 
 
 @dataclass
@@ -59,7 +64,7 @@ class Run:
     """A job that runs now."""
 
     scope: Scope
-    kind: str  # training-job | processing-job
+    kind: str  # training-job | processing-job | transform-job
     name: str
     folder: Path  # what SAGEMAKER_BASE_DIR names: it stands for /opt/ml
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -83,6 +88,16 @@ class Run:
         self._shutdown.set()
         self._stop.set()
 
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises JobStoppedError where somebody asks for that meanwhile."""
+        if self._stop.wait(seconds):
+            raise JobStoppedError
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set once it was asked to end: for what waits."""
+        return self._stop
+
     @property
     def stop_requested(self) -> bool:
         return self._stop.is_set()
@@ -96,24 +111,40 @@ class Run:
         if self._stop.is_set():
             raise JobStoppedError
 
-    def watch(self, container: Container, seconds: float, upload: Callable[[], None]) -> Ending:
-        """Wait for the container's end, or bring it about after `seconds` or on request; call `upload` meanwhile."""
+    def watch(self, containers: Sequence[Container], seconds: float, upload: Callable[[], None]) -> Ending:
+        """Wait for the containers' end, or bring it about: after `seconds`, on request, or where one of them fails.
+
+        `upload` is called meanwhile.
+        """
         deadline = time.monotonic() + seconds
         next_upload = time.monotonic() + UPLOAD_EVERY_SECONDS
-        while container.poll() is None:
+        while True:
+            codes = [container.poll() for container in containers]
+            if failed := tuple(place for place, code in enumerate(codes) if code):
+                return Ending(codes=_end(containers, FAILURE_GRACE_SECONDS), failed=failed)
+            if None not in codes:
+                return Ending(codes=tuple(container.wait() for container in containers))
             if self._stop.wait(WATCH_SECONDS):
                 grace = SHUTDOWN_GRACE_SECONDS if self.shutting_down else STOP_GRACE_SECONDS
-                return Ending(container.stop(grace), stopped=True)
+                return Ending(codes=_end(containers, grace), stopped=True)
             if time.monotonic() > deadline:
-                return Ending(container.stop(STOP_GRACE_SECONDS), timed_out=True)
+                return Ending(codes=_end(containers, STOP_GRACE_SECONDS), timed_out=True)
+            if interruption := interruptions.take(self.folder):
+                return Ending(codes=_end(containers, interruption.notice), interrupted=interruption)
             if time.monotonic() > next_upload:
                 upload()
                 next_upload = time.monotonic() + UPLOAD_EVERY_SECONDS
-        return Ending(container.wait())
 
     def path(self, local_path: str) -> Path:
-        """Where a path of the container lies in the job's folder. `/opt/ml/input` is `<folder>/input`."""
-        return self.folder / PurePosixPath(local_path).relative_to(OPT_ML)
+        """Where a path of the container lies in the job's folder."""
+        return path_in(self.folder, local_path)
+
+
+def _end(containers: Sequence[Container], grace: float) -> tuple[int, ...]:
+    """Stop all of them, at the same time: they may be waiting for each other. Returns their exit codes."""
+    for container in containers:
+        container.ask_to_stop(grace)
+    return tuple(container.stop(grace) for container in containers)
 
 
 _runs: dict[tuple[Scope, str, str], Run] = {}
@@ -132,7 +163,7 @@ def start(scope: Scope, kind: str, name: str, work: Callable[[Run], None]) -> No
 
 
 def run_of(scope: Scope, kind: str, name: str) -> Run:
-    return Run(scope, kind, name, current().jobs / scope.account / scope.region / kind / name)
+    return Run(scope, kind, name, interruptions.job_folder(current(), scope, kind, name))
 
 
 def running(scope: Scope, kind: str, name: str) -> Run | None:
@@ -160,7 +191,7 @@ def _live(run: Run, work: Callable[[Run], None]) -> None:
     try:
         shutil.rmtree(run.folder, ignore_errors=True)
         run.folder.mkdir(parents=True)
-        with identity.acting_as(run.record["RoleArn"]):
+        with identity.acting_as(run.record.get("RoleArn")):
             work(run)
     except Exception:
         logger.exception("%s %s: a bug of local AWS", run.kind, run.name)
@@ -185,9 +216,9 @@ def failures_told() -> Iterator[None]:
         raise JobError(f"InternalServerError: {error}. This is local AWS's own trouble (is the disk full?)") from error
 
 
-def fetch_input(run: Run, uri: str, folder: Path) -> None:
-    """Download an input. Raises JobError where there is nothing."""
-    if download_prefix(run.scope, uri, folder) == 0:
+def fetch_input(run: Run, uri: str, folder: Path, share: tuple[int, int] = (0, 1)) -> None:
+    """Download an input, or a host's share of it. Raises JobError where there is nothing."""
+    if download_prefix(run.scope, uri, folder, share) == 0:
         bucket = uri.removeprefix("s3://").partition("/")[0]
         raise JobError(
             f'ClientError: No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the '
@@ -197,32 +228,20 @@ def fetch_input(run: Run, uri: str, folder: Path) -> None:
 
 
 def environment(run: Run, own: Mapping[str, str], *, isolated: bool) -> dict[str, str]:
-    """What a job's container sees."""
+    """What a job's container sees. `own` wins: where a job has several hosts, it names the folder of one."""
     aws = aws_environment(run.scope.account, run.scope.region, credentials=not isolated)
     return aws | {"SAGEMAKER_BASE_DIR": str(run.folder)} | dict(own)
 
 
-def resources(instance_type: str, **more: object) -> dict[str, object]:
-    """resourceconfig.json. The host is called localhost, not algo-1 as on AWS: a host's name must resolve."""
-    return {"current_host": "localhost", "hosts": ["localhost"], "current_instance_type": instance_type} | {
-        "current_group_name": "homogeneousCluster",
-        "instance_groups": [
-            {"instance_group_name": "homogeneousCluster", "instance_type": instance_type, "hosts": ["localhost"]}
-        ],
-        "network_interface_name": "lo",
-        **more,
-    }
+def path_in(folder: Path, local_path: str) -> Path:
+    """Where a path of the container lies in its folder. `/opt/ml/input` is `<folder>/input`."""
+    return folder / PurePosixPath(local_path).relative_to(OPT_ML)
 
 
 def check_local_path(path: str, what: str, below: str = "/opt/ml") -> None:
     """Raises SageMakerError where a container's path lies where no folder of ours stands for it."""
     if ".." in PurePosixPath(path).parts or not PurePosixPath(path).is_relative_to(below):
         raise invalid(f"{what} is {path!r}: it must lie below {below}")
-
-
-def check_instance_count(count: int) -> None:
-    if count > 1:
-        raise not_emulated(f"A job on {count} instances (give an instance count of 1)")
 
 
 def first_failure(*files: Path, log: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from local_aws import images, jobs, networks, store
 from local_aws.containers import Container
 from local_aws.errors import in_use, invalid, not_emulated
+from local_aws.hosts import hosts_of
 from local_aws.images import Image
 from local_aws.jobs import Ending, JobError, JobStoppedError, Run
 from local_aws.listings import page
@@ -102,7 +103,8 @@ def _find(scope: Scope, name: str) -> Record:
 
 def _check(scope: Scope, request: dict[str, Any]) -> None:
     """Hold a request to what AWS checks and its model does not say, and to what is emulated."""
-    jobs.check_instance_count(request["ProcessingResources"]["ClusterConfig"]["InstanceCount"])
+    if (count := request["ProcessingResources"]["ClusterConfig"]["InstanceCount"]) > 1:
+        raise not_emulated(f"A processing job on {count} instances (give an instance count of 1)")
     inputs, outputs = request.get("ProcessingInputs", []), _outputs(request)
     for member in inputs:
         source = member.get("S3Input")
@@ -170,7 +172,8 @@ def _prepare(run: Run, request: dict[str, Any]) -> None:
     written = {key: request[key] for key in IN_CONFIG if key in request}
     (config / "processingjobconfig.json").write_text(json.dumps(written))
     instance_type = request["ProcessingResources"]["ClusterConfig"]["InstanceType"]
-    (config / "resourceconfig.json").write_text(json.dumps(jobs.resources(instance_type)))
+    [host] = hosts_of(run.folder, 1)
+    (config / "resourceconfig.json").write_text(json.dumps(host.resources(instance_type)))
 
 
 def _run(run: Run, request: dict[str, Any], image: Image) -> None:
@@ -198,7 +201,7 @@ def _run(run: Run, request: dict[str, Any], image: Image) -> None:
         region=run.scope.region,
     )
     seconds = request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", LONGEST_RUN_SECONDS)
-    ending = run.watch(container, seconds, lambda: _upload(uploads["Continuous"]))
+    ending = run.watch([container], seconds, lambda: _upload(uploads["Continuous"]))
     _conclude(run, ending, container.tail(20), uploads)
 
 
@@ -210,9 +213,9 @@ def _conclude(run: Run, ending: Ending, log: str, uploads: dict[str, list[Folder
     if ending.timed_out:
         limit = run.record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", LONGEST_RUN_SECONDS)
         raise JobError(f"ClientError: The job ran longer than its MaxRuntimeInSeconds, {limit}.")
-    if ending.code != 0 and not ending.stopped:
+    if ending.failed:
         said = jobs.first_failure(run.folder / "output" / "message", log=log)
-        raise JobError(f"AlgorithmError: {jobs.shorten(said, 990)}, exit code: {ending.code}")
+        raise JobError(f"AlgorithmError: {jobs.shorten(said, 990)}, exit code: {ending.codes[0]}")
     for upload in uploads["EndOfJob"]:
         upload.sync()
     _finish(run, "Stopped" if ending.stopped else "Completed", ExitMessage=_message(run))

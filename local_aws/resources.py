@@ -1,4 +1,4 @@
-"""Models and endpoint configurations, which are records and nothing more; and the tags of every resource."""
+"""Models, which are records and nothing more; and the tags of every resource."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def create_model(scope: Scope, request: Request) -> dict[str, Any]:
     record.setdefault("EnableNetworkIsolation", False)
     if "PrimaryContainer" in record:
         record["PrimaryContainer"] = {"Mode": "SingleModel", **record["PrimaryContainer"]}
-    return _put_new(scope, "model", "model", name, record)
+    return put_new(scope, "model", "model", name, record)
 
 
 def container_of(scope: Scope, model: Record) -> dict[str, Any]:
@@ -56,6 +56,13 @@ def find(scope: Scope, kind: str, words: str, name: str) -> Record:
     if record is None:
         raise invalid(f'Could not find {words} "{scope.arn(f"{kind}/{name}")}".')
     return record
+
+
+def role_of_model(scope: Scope, name: str) -> str | None:
+    """The ARN of the role that a model's containers, and what they make, are of; None where the model is gone."""
+    model = store.current().get(scope, "model", name) or {}
+    role: str | None = model.get("ExecutionRoleArn")
+    return role
 
 
 def describe_model(scope: Scope, request: Request) -> dict[str, Any]:
@@ -102,52 +109,7 @@ def _check_container(scope: Scope, container: dict[str, Any]) -> None:
             raise invalid(f"Could not find model data at {url}.") from None
 
 
-# ---- endpoint configurations -----------------------------------------------------------------------------------------
-
-
-def create_endpoint_config(scope: Scope, request: Request) -> dict[str, Any]:
-    name = request["EndpointConfigName"]
-    for member in ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants"):
-        if member in request:
-            raise not_emulated(member)
-    if request.get("DataCaptureConfig", {}).get("EnableCapture"):
-        raise not_emulated("Data capture")
-    _check_variants(scope, request["ProductionVariants"])
-    arn = scope.arn(f"endpoint-config/{name}")
-    record = {**request, "EndpointConfigArn": arn, "CreationTime": time.time()}
-    return _put_new(scope, "endpoint-config", "endpoint configuration", name, record)
-
-
-def _check_variants(scope: Scope, variants: list[dict[str, Any]]) -> None:
-    names = [variant["VariantName"] for variant in variants]
-    if len(set(names)) < len(names):
-        raise invalid(f"ProductionVariants must have different names; given are {', '.join(names)}.")
-    for variant in variants:
-        if "ServerlessConfig" in variant:
-            raise not_emulated("A serverless variant")
-        if "ModelName" not in variant:
-            raise not_emulated("A variant of inference components (one without ModelName)")
-        if "InstanceType" not in variant and "InstancePools" not in variant:
-            raise invalid(f"Production variant {variant['VariantName']} needs an InstanceType.")
-        find(scope, "model", "model", variant["ModelName"])
-
-
-def describe_endpoint_config(scope: Scope, request: Request) -> dict[str, Any]:
-    return dict(find(scope, "endpoint-config", "endpoint configuration", request["EndpointConfigName"]))
-
-
-def delete_endpoint_config(scope: Scope, request: Request) -> dict[str, Any]:
-    describe_endpoint_config(scope, request)
-    store.current().delete(scope, "endpoint-config", request["EndpointConfigName"])
-    return {}
-
-
-def list_endpoint_configs(scope: Scope, request: Request) -> dict[str, Any]:
-    records = store.current().all(scope, "endpoint-config")
-    return page(records, request, result="EndpointConfigs", name="EndpointConfigName")
-
-
-def _put_new(scope: Scope, kind: str, words: str, name: str, record: Record) -> dict[str, Any]:
+def put_new(scope: Scope, kind: str, words: str, name: str, record: Record) -> dict[str, Any]:
     """Keep a record under a name that nobody has. Raises SageMakerError."""
     with store.current().lock:
         if store.current().get(scope, kind, name) is not None:
@@ -206,10 +168,6 @@ OPERATIONS: dict[str, Operation] = {
     "DescribeModel": describe_model,
     "DeleteModel": delete_model,
     "ListModels": list_models,
-    "CreateEndpointConfig": create_endpoint_config,
-    "DescribeEndpointConfig": describe_endpoint_config,
-    "DeleteEndpointConfig": delete_endpoint_config,
-    "ListEndpointConfigs": list_endpoint_configs,
     "AddTags": add_tags,
     "DeleteTags": delete_tags,
     "ListTags": list_tags,

@@ -1,26 +1,25 @@
-"""InvokeEndpoint: a request goes to a container, and its answer comes back as SageMaker Runtime gives it.
+"""InvokeEndpoint: a request goes to an instance, and its answer comes back as SageMaker Runtime gives it.
 
 What the container refuses becomes a ModelError (424) with its status and its own words; what it does not answer in
-time becomes one too. Every invocation is counted as CloudWatch counts it, off the request's path.
+time becomes one too.
 """
 
 import http.client
 import json
 import logging
-import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
-from local_aws import endpoints
-from local_aws.clients import client
+from local_aws import data_capture, endpoint_life, endpoint_metrics, endpoints, event_stream, resources, store
+from local_aws.data_capture import Exchange
+from local_aws.endpoint_life import Taken
 from local_aws.endpoints import CHANGING
 from local_aws.errors import SageMakerError
-from local_aws.serving_container import Server, log_group
-from local_aws.settings import HOST
-from local_aws.store import Scope
+from local_aws.serverless import MOST_BYTES as MOST_SERVERLESS_BYTES
+from local_aws.serving_container import log_group
+from local_aws.store import Record, Scope
 
 logger = logging.getLogger("local_aws")
 
@@ -28,8 +27,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 MOST_BYTES = 25 * 1024 * 1024  # of a request's and an answer's body; AWS's limit for real-time inference
 ANSWER_SECONDS = 60.0  # AWS's limit for a real-time container
-NAMESPACE = "AWS/SageMaker"
-FLUSH_SECONDS = 1.0
+REFUSALS, REFUSED_SECONDS = 10, 0.05
 FORWARDED = (
     *("content-type", "accept", "x-amzn-sagemaker-custom-attributes", "x-amzn-sagemaker-inference-id"),
     *("x-amzn-sagemaker-session-id", "x-amzn-sagemaker-target-model"),
@@ -37,30 +35,47 @@ FORWARDED = (
 RETURNED = ("content-type", "x-amzn-sagemaker-custom-attributes", "x-amzn-sagemaker-new-session-id")
 
 
+@dataclass(frozen=True)
+class Said:
+    """What an instance answered; or, in `message`, why it did not: `status` is 0 (too late) or 503 (it broke off)."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    message: str | None = None
+    refused: bool = False  # nobody listened: the container had ended, and never saw the request
+
+    @property
+    def succeeded(self) -> bool:
+        return self.message is None and self.status < 400
+
+    @property
+    def words(self) -> str:
+        return self.message if self.message is not None else self.content.decode(errors="replace")
+
+
 def invoke(scope: Scope, name: str, headers: Mapping[str, str], body: bytes) -> Answer:
     """Have endpoint `name` answer. Raises SageMakerError for a request that never reaches a container."""
-    server = _server(scope, name, headers.get("x-amzn-sagemaker-target-variant"))
-    if len(body) > MOST_BYTES:
-        raise SageMakerError("ValidationError", f"The body has {len(body)} bytes; at most {MOST_BYTES} are taken.")
-    given = {header: headers[header] for header in FORWARDED if header in headers}
     began = time.monotonic()
-    try:
-        status, answered, content = _ask(server, given, body)
-    except TimeoutError:
-        metrics.count(scope, name, server.variant, 504, time.monotonic() - began)
-        return _model_error(scope, name, server, 0, f"Your invocation timed out after {ANSWER_SECONDS:g} seconds")
-    except (OSError, http.client.HTTPException) as error:
-        metrics.count(scope, name, server.variant, 503, time.monotonic() - began)
-        said = f"the container closed the connection without an answer ({error or type(error).__name__})"
-        return _model_error(scope, name, server, 503, said)
-    metrics.count(scope, name, server.variant, status, time.monotonic() - began)
-    if status >= 400:
-        return _model_error(scope, name, server, status, content.decode(errors="replace"))
-    if len(content) > MOST_BYTES:
-        said = f"the answer has {len(content)} bytes; at most {MOST_BYTES} are passed on"
-        return _model_error(scope, name, server, 500, said)
-    kept = {header: answered[header] for header in RETURNED if header in answered}
-    return 200, kept | {"x-amzn-invoked-production-variant": server.variant}, content
+    taken, answered = _invoke(scope, name, headers, headers.get("accept"), body, began)
+    if not answered.succeeded:
+        return _model_error(scope, name, taken, answered)
+    kept = {header: answered.headers[header] for header in RETURNED if header in answered.headers}
+    return 200, kept | {"x-amzn-invoked-production-variant": taken.variant.name}, answered.content
+
+
+def invoke_with_stream(scope: Scope, name: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """The same with the answer as an event stream. Its parts come when the container is done, all at once."""
+    began = time.monotonic()
+    taken, answered = _invoke(scope, name, headers, headers.get("x-amzn-sagemaker-accept"), body, began)
+    if not answered.succeeded:
+        return _model_error(scope, name, taken, answered)
+    about = {"content-type": event_stream.CONTENT_TYPE, "x-amzn-invoked-production-variant": taken.variant.name}
+    if "content-type" in answered.headers:
+        about["x-amzn-sagemaker-content-type"] = answered.headers["content-type"]
+    if attributes := answered.headers.get("x-amzn-sagemaker-custom-attributes"):
+        about["x-amzn-sagemaker-custom-attributes"] = attributes
+    return 200, about, event_stream.encode(answered.content)
 
 
 def error_answer(status: int, code: str, members: Mapping[str, Any]) -> Answer:
@@ -68,17 +83,81 @@ def error_answer(status: int, code: str, members: Mapping[str, Any]) -> Answer:
     return status, {"content-type": "application/json", "x-amzn-errortype": code}, json.dumps(members).encode()
 
 
-def _server(scope: Scope, name: str, variant: str | None) -> Server:
-    """Raises SageMakerError where the endpoint is not there, not in service, or its container is being replaced."""
+def endpoint_of(scope: Scope, name: str) -> tuple[Record, Record]:
+    """(endpoint, its configuration in service). Raises SageMakerError where there is none."""
     try:
-        status = endpoints.find(scope, name)["EndpointStatus"]
+        record = endpoint_life.find(scope, name)
     except SageMakerError:
         raise SageMakerError(
             "ValidationError", f"Endpoint {name} of account {scope.account} not found.", status=400
         ) from None
-    server = endpoints.server_for(scope, name, variant)
-    if server is not None:
-        return server
+    return record, store.current().get(scope, endpoint_life.CONFIG, record["EndpointConfigName"]) or {}
+
+
+def ask(taken: Taken, headers: Mapping[str, str], body: bytes, seconds: float) -> Said:
+    """Have an instance answer within `seconds`, and give it back."""
+    try:
+        return Said(*taken.server.ask(headers, body, seconds))
+    except TimeoutError:
+        return Said(0, {}, b"", f"Your invocation timed out after {seconds:g} seconds")
+    except ConnectionRefusedError as error:
+        return Said(503, {}, b"", f"the container does not listen ({error})", refused=True)
+    except (OSError, http.client.HTTPException) as error:
+        words = f"the container closed the connection without an answer ({error or type(error).__name__})"
+        return Said(503, {}, b"", words)
+    finally:
+        taken.release()
+
+
+def _invoke(
+    scope: Scope, name: str, headers: Mapping[str, str], accept: str | None, body: bytes, began: float
+) -> tuple[Taken, Said]:
+    record, config = endpoint_of(scope, name)
+    if "AsyncInferenceConfig" in config:
+        raise SageMakerError(
+            "ValidationError", f"Endpoint {name} is asynchronous: ask it with InvokeEndpointAsync.", status=400
+        )
+    most = MOST_BYTES
+    if any("ServerlessConfig" in variant for variant in config.get("ProductionVariants", [])):
+        most = MOST_SERVERLESS_BYTES
+    if len(body) > most:
+        raise SageMakerError("ValidationError", f"The body has {len(body)} bytes; at most {most} are taken.")
+    given = {header: headers[header] for header in FORWARDED if header in headers}
+    given |= {"accept": accept} if accept else {}
+    for _ in range(REFUSALS):
+        taken = _take(scope, name, record, headers.get("x-amzn-sagemaker-target-variant"))
+        instances, asked = len(taken.variant.servers), time.monotonic()
+        answered = ask(taken, given, body, ANSWER_SECONDS)
+        if not answered.refused:
+            break
+        time.sleep(REFUSED_SECONDS)  # until it is noticed that this instance has ended
+    if answered.succeeded and len(answered.content) > most:
+        words = f"the answer has {len(answered.content)} bytes; at most {most} are passed on"
+        answered = Said(500, {}, b"", words)
+    seconds = time.monotonic() - asked
+    key = endpoint_metrics.Key(scope, name, taken.variant.name, taken.config)
+    overhead = max(0.0, time.monotonic() - began - seconds)
+    endpoint_metrics.count(key, answered.status or 504, seconds, overhead, instances)
+    if answered.succeeded:
+        exchange = Exchange(
+            headers.get("content-type", "application/octet-stream"),
+            body,
+            answered.headers.get("content-type", "application/octet-stream"),
+            answered.content,
+            headers.get("x-amzn-sagemaker-custom-attributes"),
+            headers.get("x-amzn-sagemaker-inference-id"),
+        )
+        role = resources.role_of_model(scope, taken.variant.settings["ModelName"])
+        data_capture.offer(scope, name, taken.variant.name, endpoints.capture_of(scope, record), exchange, role)
+    return taken, answered
+
+
+def _take(scope: Scope, name: str, record: Record, variant: str | None) -> Taken:
+    """Raises SageMakerError where the endpoint is not in service, or its containers are being replaced."""
+    taken = endpoint_life.acquire(scope, name, variant)
+    if taken is not None:
+        return taken
+    status = record["EndpointStatus"]
     if status in (*CHANGING, "InService"):
         raise SageMakerError(
             "ServiceUnavailable", f"Endpoint {name} ({status}) has no container that answers now.", status=503
@@ -86,75 +165,19 @@ def _server(scope: Scope, name: str, variant: str | None) -> Server:
     raise SageMakerError("ValidationError", f"Endpoint {name} is {status}, not InService.", status=400)
 
 
-def _ask(server: Server, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(HOST, server.port, timeout=ANSWER_SECONDS)
-    try:
-        connection.request("POST", "/invocations", body, dict(headers))
-        response = connection.getresponse()
-        content = response.read()
-        return response.status, {key.lower(): value for key, value in response.getheaders()}, content
-    finally:
-        connection.close()
+def received(variant: str, answered: Said) -> str:
+    """What happened, in the words of a ModelError."""
+    side = "client" if 400 <= answered.status < 500 else "server"
+    return f'Received {side} error ({answered.status}) from {variant} with message "{answered.words}".'
 
 
-def _model_error(scope: Scope, name: str, server: Server, status: int, said: str) -> Answer:
-    side = "client" if 400 <= status < 500 else "server"
-    received = f'Received {side} error ({status}) from {server.variant} with message "{said}".'
-    stream = f"arn:aws:logs:{scope.region}:{scope.account}:log-group:{log_group(name)}:log-stream:{server.log_stream}"
+def _model_error(scope: Scope, name: str, taken: Taken, answered: Said) -> Answer:
+    group, stream = log_group(name), taken.server.log_stream
+    what = received(taken.variant.name, answered)
     members = {
-        "Message": f"{received} See {log_group(name)} in account {scope.account} for more information.",
-        "OriginalMessage": said,
-        "OriginalStatusCode": status,
-        "LogStreamArn": stream,
+        "Message": f"{what} See {group} in account {scope.account} for more information.",
+        "OriginalMessage": answered.words,
+        "OriginalStatusCode": answered.status,
+        "LogStreamArn": f"arn:aws:logs:{scope.region}:{scope.account}:log-group:{group}:log-stream:{stream}",
     }
     return error_answer(424, "ModelError", members)
-
-
-# ---- metrics ---------------------------------------------------------------------------------------------------------
-
-
-class _Metrics:
-    """What was counted and not yet sent, by account, region, endpoint and variant."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[tuple[Scope, str, str], Counter[str]] = {}
-        self._latencies: dict[tuple[Scope, str, str], list[float]] = {}
-        self._thread: threading.Thread | None = None
-
-    def count(self, scope: Scope, endpoint: str, variant: str, status: int, seconds: float) -> None:
-        key = (scope, endpoint, variant)
-        with self._lock:
-            counts = self._counts.setdefault(key, Counter())
-            counts["Invocations"] += 1
-            counts["Invocation4XXErrors"] += 400 <= status < 500
-            counts["Invocation5XXErrors"] += status >= 500
-            self._latencies.setdefault(key, []).append(seconds * 1e6)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="endpoint metrics", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(FLUSH_SECONDS)
-            with self._lock:
-                counts, self._counts = self._counts, {}
-                latencies, self._latencies = self._latencies, {}
-            for key, counted in counts.items():
-                try:
-                    self._send(*key, counted, latencies[key])
-                except Exception:
-                    logger.exception("metrics of endpoint %s cannot be stored", key[1])
-
-    def _send(self, scope: Scope, endpoint: str, variant: str, counts: Counter[str], latencies: list[float]) -> None:
-        about = {
-            "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
-            "Timestamp": datetime.now(UTC),
-        }
-        data = [{"MetricName": name, "Value": float(count), "Unit": "Count"} for name, count in counts.items()]
-        data.append({"MetricName": "ModelLatency", "Values": latencies[-150:], "Unit": "Microseconds"})
-        cloudwatch = client("cloudwatch", scope.account, scope.region)
-        cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=[datum | about for datum in data])
-
-
-metrics = _Metrics()

@@ -3,6 +3,7 @@
 Objects travel in one stream each: the server's S3 reads a whole object for every range that is asked for.
 """
 
+import logging
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -12,10 +13,14 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.clients import client
+from local_aws.errors import SageMakerError
 from local_aws.store import Scope
+
+logger = logging.getLogger("local_aws")
 
 ONE_STREAM = TransferConfig(multipart_threshold=5 * 1024**3, use_threads=False)  # 5 GiB: the most of one PutObject
 CHUNK = 1 << 20
+REFUSALS = (ClientError, BotoCoreError, SageMakerError)  # the last: the role that acts cannot be assumed
 
 
 class S3Error(Exception):
@@ -31,10 +36,11 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def download_prefix(scope: Scope, uri: str, folder: Path) -> int:
+def download_prefix(scope: Scope, uri: str, folder: Path, share: tuple[int, int] = (0, 1)) -> int:
     """Fetch every object under `uri`, a prefix or one object, into `folder`. Returns how many there were.
 
-    The part of a key after the prefix is the path below `folder`. Raises S3Error.
+    The part of a key after the prefix is the path below `folder`. Of the `share` (i, n), only each n-th object is
+    fetched, from the i-th on. Raises S3Error.
     """
     bucket, prefix = split(uri)
     s3 = client("s3", scope.account, scope.region)
@@ -45,9 +51,10 @@ def download_prefix(scope: Scope, uri: str, folder: Path) -> int:
             for item in page.get("Contents", []):
                 if item["Key"].endswith("/"):
                     continue  # a "folder" that the console made
-                _download(s3, bucket, item["Key"], _below(folder, relative_key(item["Key"], prefix)))
+                if count % share[1] == share[0]:
+                    _download(s3, bucket, item["Key"], _below(folder, relative_key(item["Key"], prefix)))
                 count += 1
-    except (ClientError, BotoCoreError, OSError) as error:
+    except (*REFUSALS, OSError) as error:
         raise S3Error(f"{uri}: {error}") from error
     return count
 
@@ -57,7 +64,7 @@ def download_object(scope: Scope, uri: str, file: Path) -> None:
     bucket, key = split(uri)
     try:
         _download(client("s3", scope.account, scope.region), bucket, key, file)
-    except (ClientError, BotoCoreError, OSError) as error:
+    except (*REFUSALS, OSError) as error:
         raise S3Error(f"{uri}: {error}") from error
 
 
@@ -81,9 +88,22 @@ def read_object(scope: Scope, uri: str) -> bytes:
     bucket, key = split(uri)
     try:
         content: bytes = client("s3", scope.account, scope.region).get_object(Bucket=bucket, Key=key)["Body"].read()
-    except (ClientError, BotoCoreError) as error:
+    except REFUSALS as error:
         raise S3Error(f"{uri}: {error}") from error
     return content
+
+
+def put_object(
+    scope: Scope, uri: str, content: bytes, kms_key: str | None = None, content_type: str = "application/octet-stream"
+) -> None:
+    """Put one object. Raises S3Error."""
+    bucket, key = split(uri)
+    extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+    try:
+        s3 = client("s3", scope.account, scope.region)
+        s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, **extra)
+    except REFUSALS as error:
+        raise S3Error(f"{uri}: {error}") from error
 
 
 class FolderUpload:
@@ -140,11 +160,22 @@ def relative_key(key: str, prefix: str) -> str:
     return key[prefix.rfind("/") + 1 :]
 
 
-def pack(folder: Path, archive: Path) -> None:
-    """Make a tar.gz of all that lies in `folder`, under names relative to it."""
+def pack(folders: list[Path], archive: Path) -> None:
+    """Make one tar.gz of all that lies in `folders`, under names relative to each.
+
+    A name that several have is taken from the first: AWS asks the hosts of a job not to write such, and promises
+    nothing.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in folder.rglob("*"):
+            name = path.relative_to(folder).as_posix()
+            if name in found and not path.is_dir():
+                logger.warning("%s is left out of the archive: an earlier host has a file of this name", path)
+            found.setdefault(name, path)
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:  # weights do not compress: do not try hard
-        for path in sorted(folder.iterdir()):
-            tar.add(path, arcname=path.name)
+        for name, path in sorted(found.items()):
+            tar.add(path, arcname=name, recursive=False)
 
 
 def unpack(archive: Path, folder: Path) -> None:

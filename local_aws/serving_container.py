@@ -1,8 +1,7 @@
-"""One variant of an endpoint as a process: its model fetched, its server started, asked whether it is healthy, ended.
+"""One instance that serves a model, as a process: its model fetched, its server started, asked whether it is healthy,
+asked for answers, ended.
 
-    model.tar.gz or a prefix → <folder>/model ─ launch.py serve ─ GET /ping answers 200
-
-Where AWS runs a fleet of instances behind a variant, here one process answers for all of them.
+    model.tar.gz or a prefix → <folder>/model ─ launch.py serve ─ GET /ping answers 200 ─ POST /invocations
 """
 
 import http.client
@@ -13,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,30 @@ class ServingError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an instance belongs: `folder` is its own, its output goes to `log_group`, and `name` is in its messages."""
+
+    folder: Path
+    log_group: str
+    log_stream: str
+    name: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, eq=False)
 class Server:
-    """A variant that runs: `container` listens on `port`."""
+    """An instance that runs: `container` listens on `port`; `outstanding` requests wait for its answer.
+
+    Whoever routes requests guards `outstanding`, and ends no server that owes an answer.
+    """
 
     variant: str
-    weight: float
     image: str
     port: int
     folder: Path
     container: Container
     log_stream: str
+    outstanding: int = 0
 
     def runs(self) -> bool:
         return self.container.poll() is None
@@ -54,37 +67,70 @@ class Server:
         self.container.stop(grace_seconds)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def ask(self, headers: Mapping[str, str], body: bytes, seconds: float) -> tuple[int, dict[str, str], bytes]:
+        """POST /invocations: status, headers in small letters, content.
+
+        Raises TimeoutError after `seconds` of silence, OSError or http.client.HTTPException where it breaks off.
+        """
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=seconds)
+        try:
+            connection.request("POST", "/invocations", body, dict(headers))
+            response = connection.getresponse()
+            content = response.read()
+            return response.status, {key.lower(): value for key, value in response.getheaders()}, content
+        finally:
+            connection.close()
+
+    def get(self, path: str, seconds: float) -> tuple[int, bytes]:
+        """GET of another path that a container may answer. Raises as `ask`."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=seconds)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
 
 def log_group(endpoint: str) -> str:
     return f"/aws/sagemaker/Endpoints/{endpoint}"
 
 
+def place_of_instance(scope: Scope, endpoint: str, variant: str) -> Place:
+    """A place for one more instance of an endpoint's variant."""
+    instance = f"i-{uuid.uuid4().hex[:17]}"
+    return Place(
+        folder=current().endpoints / scope.account / scope.region / endpoint / instance,
+        log_group=log_group(endpoint),
+        log_stream=f"{variant}/{instance}",
+        name=f"production variant {variant}",
+    )
+
+
 def start(
     scope: Scope,
-    endpoint: str,
-    variant: Mapping[str, Any],
+    place: Place,
+    settings: Mapping[str, Any],
     model: Mapping[str, Any],
     isolated: bool,
     cancelled: threading.Event,
 ) -> Server:
-    """Start `variant` (of an endpoint configuration) with the container of `model`, and wait until it is healthy.
+    """Start the container of `model` and wait until it is healthy; `settings` are those of its production variant.
 
     Raises ServingError where it does not come to that, or where `cancelled` is set meanwhile. Nothing is left then.
     """
-    instance = f"i-{uuid.uuid4().hex[:17]}"
-    folder = current().endpoints / scope.account / scope.region / endpoint / instance
-    folder.mkdir(parents=True)
+    place.folder.mkdir(parents=True)
     try:
-        _fetch_model(scope, model, folder)
-        server = _start(scope, endpoint, variant, model, isolated, folder, instance)
+        _fetch_model(scope, model, place.folder)
+        server = _start(scope, place, settings.get("VariantName", ""), model, isolated)
         try:
-            seconds = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", HEALTH_SECONDS)
-            _wait_until_healthy(server, seconds, cancelled)
+            seconds = settings.get("ContainerStartupHealthCheckTimeoutInSeconds", HEALTH_SECONDS)
+            _wait_until_healthy(server, place, seconds, cancelled)
         except ServingError:
             server.end(grace_seconds=2.0)
             raise
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(place.folder, ignore_errors=True)
         raise
     return server
 
@@ -112,73 +158,60 @@ def _fetch_model(scope: Scope, model: Mapping[str, Any], folder: Path) -> None:
         archive.unlink(missing_ok=True)
 
 
-def _start(
-    scope: Scope,
-    endpoint: str,
-    variant: Mapping[str, Any],
-    model: Mapping[str, Any],
-    isolated: bool,
-    folder: Path,
-    instance: str,
-) -> Server:
+def _start(scope: Scope, place: Place, variant: str, model: Mapping[str, Any], isolated: bool) -> Server:
     try:
         image = images.resolve(model["Image"], scope.account, scope.region)
     except (images.ImageError, SageMakerError) as error:
-        raise ServingError(f"The image of variant {variant['VariantName']} cannot be used: {error}") from error
+        raise ServingError(f"The image of {place.name} cannot be used: {error}") from error
     port = _free_port()
-    name = variant["VariantName"]
-    environment = {"SAGEMAKER_BASE_DIR": str(folder), "AMPLIFY_BIND_HOST": HOST, "SAGEMAKER_BIND_TO_PORT": str(port)}
+    environment = {"SAGEMAKER_BASE_DIR": str(place.folder), "AMPLIFY_BIND_HOST": HOST}
+    environment |= {"SAGEMAKER_BIND_TO_PORT": str(port)}
     container = Container.start(
         images.command(image, "serve"),
-        folder=folder,
+        folder=place.folder,
         environment=aws_environment(scope.account, scope.region, credentials=not isolated)
         | dict(model.get("Environment", {}))
+        | dict(place.environment)
         | environment,
-        log_group=log_group(endpoint),
-        log_stream=f"{name}/{instance}",
+        log_group=place.log_group,
+        log_stream=place.log_stream,
         account=scope.account,
         region=scope.region,
     )
     return Server(
-        variant=name,
-        weight=float(variant.get("InitialVariantWeight", 1.0)),
+        variant=variant,
         image=model["Image"],
         port=port,
-        folder=folder,
+        folder=place.folder,
         container=container,
-        log_stream=f"{name}/{instance}",
+        log_stream=place.log_stream,
     )
 
 
-def _wait_until_healthy(server: Server, seconds: float, cancelled: threading.Event) -> None:
+def _wait_until_healthy(server: Server, place: Place, seconds: float, cancelled: threading.Event) -> None:
     """Raises ServingError where it ends, stays unhealthy for `seconds`, or is not wanted any more."""
     deadline = time.monotonic() + seconds
-    while not _is_healthy(server.port):
+    while not _is_healthy(server):
         if not server.runs():
             server.container.wait()
             raise ServingError(
-                f"The primary container for production variant {server.variant} ended (exit code "
-                f"{server.container.poll()}) before it passed the ping health check. The end of its log:\n"
-                f"{server.container.tail(LOG_LINES)}"
+                f"The primary container for {place.name} ended (exit code {server.container.poll()}) before it passed "
+                f"the ping health check. The end of its log:\n{server.container.tail(LOG_LINES)}"
             )
         if time.monotonic() > deadline:
             raise ServingError(
-                f"The primary container for production variant {server.variant} did not pass the ping health check "
-                f"within {seconds:g} s. The end of its log:\n{server.container.tail(LOG_LINES)}"
+                f"The primary container for {place.name} did not pass the ping health check within {seconds:g} s. The "
+                f"end of its log:\n{server.container.tail(LOG_LINES)}"
             )
         if cancelled.wait(POLL_SECONDS):
-            raise ServingError("The endpoint was deleted, or local AWS stopped, before the container was healthy.")
+            raise ServingError("The container was no longer wanted before it was healthy.")
 
 
-def _is_healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=PING_SECONDS)
+def _is_healthy(server: Server) -> bool:
     try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
+        return server.get("/ping", PING_SECONDS)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
-    finally:
-        connection.close()
 
 
 def _free_port() -> int:

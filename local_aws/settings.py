@@ -109,6 +109,11 @@ class Settings:
         return self.strict_folder / "calls.jsonl"
 
     @property
+    def captures(self) -> Path:
+        """Captured requests and answers that wait to be put into S3."""
+        return self.folder / "captures"
+
+    @property
     def containers(self) -> Path:
         """One record per running container, by which a later server finds what an earlier one left."""
         return self.folder / "containers"

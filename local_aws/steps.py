@@ -17,8 +17,8 @@ from local_aws.store import Scope
 
 POLL_SECONDS = 0.2
 LONGEST_NAME = 63
-JOBS = {"Processing": "ProcessingJob", "Training": "TrainingJob"}
-EMULATED = (*JOBS, "RegisterModel", "Condition", "Fail")
+JOBS = {"Processing": "ProcessingJob", "Training": "TrainingJob", "Transform": "TransformJob"}
+EMULATED = (*JOBS, "Model", "RegisterModel", "Condition", "Fail")
 
 Call = Callable[[Scope, str, dict[str, Any]], dict[str, Any]]
 
@@ -101,7 +101,12 @@ def carry_out(
     if step.type == "RegisterModel":
         package = _do(call, scope, "CreateModelPackage", evaluated)
         return Outcome(metadata={"RegisterModel": {"Arn": package["ModelPackageArn"]}}, described=package)
-    return _run_job(step, scope, evaluated, str(context.execution["PipelineExecutionId"]), call, began, stop)
+    execution = str(context.execution["PipelineExecutionId"])
+    if step.type == "Model":
+        name = {"ModelName": _generated_name(execution, step.name)}
+        arn = _do(call, scope, "CreateModel", {**evaluated, **name})["ModelArn"]
+        return Outcome(metadata={"Model": {"Arn": arn}}, described=call(scope, "DescribeModel", name))
+    return _run_job(step, scope, evaluated, execution, call, began, stop)
 
 
 def _run_job(
@@ -115,9 +120,7 @@ def _run_job(
 ) -> Outcome:
     """Create the step's job, and wait for its end."""
     job = JOBS[step.type]
-    random_part = secrets.token_hex(5)
-    prefix = f"pipelines-{execution}-{step.name}"[: LONGEST_NAME - len(random_part) - 1].rstrip("-_")
-    name = {f"{job}Name": f"{prefix}-{random_part}".replace("_", "-")}
+    name = {f"{job}Name": _generated_name(execution, step.name)}
     arn = _do(call, scope, f"Create{job}", {**request, **name})[f"{job}Arn"]
     metadata = {job: {"Arn": arn}}
     began(metadata)
@@ -138,6 +141,12 @@ def _run_job(
         raise StepStoppedError
     reason = described.get("FailureReason", f"The job ended with the status {status}.")
     raise StepError(reason, _kind_of_failure(reason))
+
+
+def _generated_name(execution: str, step: str) -> str:
+    random_part = secrets.token_hex(5)
+    prefix = f"pipelines-{execution}-{step}"[: LONGEST_NAME - len(random_part) - 1].rstrip("-_")
+    return f"{prefix}-{random_part}".replace("_", "-")
 
 
 def _do(call: Call, scope: Scope, operation: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ It stands between the server and the command so that nothing outlives either of 
 
 * its standard input is a pipe from the server. The end of that pipe means that the server is gone, even by `kill -9`,
   and everything is killed at once: nobody is left who could take the results. The line `stop 30` means what
-  `docker stop` does: SIGTERM to the command, SIGKILL after 30 seconds.
+  `docker stop` does: SIGTERM to the command, SIGKILL after 30 seconds; `stop 0` is SIGKILL and nothing before it.
 * when the command ends, what it left running is killed, as in a container whose first process ended. On Linux orphans
   come to the supervisor, also those that began a session of their own (torchrun's workers do); elsewhere the command's
   group is killed.
@@ -92,9 +92,10 @@ def _hold(child: subprocess.Popen[bytes], wake: int, told_to_end: list[int]) -> 
             order = os.read(0, 4096).decode()
             if not order:
                 return _end(child)
-            if deadline is None:
+            graces = [float(line.split()[1]) for line in order.splitlines()]
+            if deadline is None and min(graces) > 0:
                 child.terminate()
-            ends = [time.monotonic() + float(line.split()[1]) for line in order.splitlines()]
+            ends = [time.monotonic() + grace for grace in graces]
             deadline = min(ends if deadline is None else [deadline, *ends])  # whoever is in a hurry may say so later
         elif deadline is not None and time.monotonic() >= deadline:
             return _end(child)

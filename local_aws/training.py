@@ -1,29 +1,27 @@
-"""Training jobs: `<image> train` under SageMaker's contract for training containers.
+"""Training jobs: `<image> train` under SageMaker's contract for training containers, on one host or several.
 
-Below the job's folder, which stands for /opt/ml: input/config/*.json, input/data/<channel>/, model/, output/,
-checkpoints/. Afterwards model/ is model.tar.gz on S3, output/ is output.tar.gz, and output/failure the FailureReason.
+Below the folder of each host, which stands for its /opt/ml: input/config/*.json, input/data/<channel>/, model/,
+output/, checkpoints/. Afterwards the model/ of all is model.tar.gz on S3, output/ is output.tar.gz, and output/failure
+the FailureReason. A spot job that is interrupted begins anew, on new hosts, with the checkpoints that S3 has.
 """
 
-import json
-import logging
+import math
+import shutil
 import time
 from typing import Any
 
-from local_aws import images, jobs, networks, store, training_metrics
-from local_aws.containers import Container
+from local_aws import images, jobs, networks, store, warm_pools
 from local_aws.errors import in_use, invalid, not_emulated
+from local_aws.hosts import hosts_of, shared_machine
+from local_aws.interruptions import Interruption
 from local_aws.jobs import Ending, JobError, JobStoppedError, Run
 from local_aws.listings import page
-from local_aws.s3_files import FolderUpload, S3Error, download_prefix, pack, upload_file
+from local_aws.s3_files import pack, upload_file
 from local_aws.store import Record, Scope
-from local_aws.training_metrics import MetricReader
-
-logger = logging.getLogger("local_aws")
+from local_aws.training_checks import LONGEST_RUN_SECONDS, check, machines
+from local_aws.training_host import TrainingHost
 
 KIND = "training-job"
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-DEFAULT_CHECKPOINTS = "/opt/ml/checkpoints/"
-LONGEST_RUN_SECONDS = 86400  # AWS's default
 MESSAGES = {
     "Starting": "Preparing the instances for training",
     "Downloading": "Downloading input data",
@@ -33,6 +31,8 @@ MESSAGES = {
     "Completed": "Training job completed",
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds",
+    "Interrupted": "Spot instances were interrupted: the training job waits for others",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds",
 }
 
 
@@ -41,7 +41,8 @@ MESSAGES = {
 
 def create(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
     name = request["TrainingJobName"]
-    _check(scope, request)
+    check(request)
+    networks.check_vpc_config(scope, request.get("VpcConfig"))
     arn, now = scope.arn(f"{KIND}/{name}"), time.time()
     record = {
         "EnableNetworkIsolation": False,
@@ -61,28 +62,51 @@ def create(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
                 "Training job names must be unique within an AWS account and region, and a training job with this "
                 f"name already exists ({arn})"
             )
+        if request["ResourceConfig"].get("KeepAlivePeriodInSeconds", 0) > 0:
+            pool = warm_pools.free_pool(request, store.current().all(scope, KIND))
+            if pool is not None:
+                store.current().change(scope, KIND, pool, **warm_pools.reused(by=name))
         store.current().put(scope, KIND, name, record)
     jobs.start(scope, KIND, name, _live)
     return {"TrainingJobArn": arn}
 
 
 def describe(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
-    record = dict(_find(scope, request["TrainingJobName"]))
-    if "TrainingStartTime" in record and "TrainingEndTime" not in record:
-        record["TrainingTimeInSeconds"] = int(time.time() - record["TrainingStartTime"])
-    return record
+    return _described(_find(scope, request["TrainingJobName"]))
+
+
+def update(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
+    """UpdateTrainingJob, of a warm pool."""
+    if others := sorted(request.keys() - {"TrainingJobName", "ResourceConfig"}):
+        raise not_emulated(f"A change of {', '.join(others)} of a training job")
+    with store.current().lock:
+        job = _find(scope, request["TrainingJobName"])
+        if resources := request.get("ResourceConfig"):
+            changes = warm_pools.kept_for(job, resources["KeepAlivePeriodInSeconds"])
+            store.current().change(scope, KIND, job["TrainingJobName"], LastModifiedTime=time.time(), **changes)
+    return {"TrainingJobArn": job["TrainingJobArn"]}
+
+
+def _described(job: Record) -> dict[str, Any]:
+    """A record with what depends on the time of day."""
+    described = {**job, "WarmPoolStatus": warm_pools.status_of(job)}
+    if "TrainingStartTime" in job and "TrainingEndTime" not in job:
+        described["TrainingTimeInSeconds"] = int(time.time() - job["TrainingStartTime"])
+    return described
 
 
 def list_jobs(scope: Scope, request: dict[str, Any]) -> dict[str, Any]:
-    if "WarmPoolStatusEquals" in request or "TrainingPlanArnEquals" in request:
-        raise not_emulated("Filtering by warm pool or training plan")
+    if "TrainingPlanArnEquals" in request:
+        raise not_emulated("A training plan (capacity that was paid for in advance)")
+    wanted = request.get("WarmPoolStatusEquals")
     return page(
-        store.current().all(scope, KIND),
+        [_described(job) for job in store.current().all(scope, KIND)],
         request,
         result="TrainingJobSummaries",
         name="TrainingJobName",
         status="TrainingJobStatus",
         order="Ascending",
+        keep=lambda job: wanted is None or (job["WarmPoolStatus"] or {}).get("Status") == wanted,
     )
 
 
@@ -115,57 +139,6 @@ def _find(scope: Scope, name: str) -> Record:
     return record
 
 
-def _check(scope: Scope, request: dict[str, Any]) -> None:
-    """Hold a request to what AWS checks and its model does not say, and to what is emulated."""
-    algorithm = request.get("AlgorithmSpecification")
-    resources = request.get("ResourceConfig")
-    if "ServerlessJobConfig" in request or algorithm is None or resources is None:
-        raise not_emulated("A training job without AlgorithmSpecification and ResourceConfig")
-    if "TrainingImage" not in algorithm:
-        raise not_emulated("AlgorithmName (give TrainingImage)")
-    if "ContainerEntrypoint" in algorithm:
-        raise not_emulated("ContainerEntrypoint of a training job")
-    if "InstanceType" not in resources:
-        raise not_emulated("A training job without InstanceType (InstanceGroups or InstancePreferences)")
-    if request["OutputDataConfig"].get("CompressionType", "GZIP") != "GZIP":
-        raise not_emulated("An uncompressed model (OutputDataConfig.CompressionType)")
-    jobs.check_instance_count(resources.get("InstanceCount", 1))
-    training_metrics.check_definitions(algorithm.get("MetricDefinitions", []))
-    if checkpoints := request.get("CheckpointConfig"):
-        jobs.check_local_path(checkpoints.get("LocalPath", DEFAULT_CHECKPOINTS), "CheckpointConfig.LocalPath")
-    _check_channels(request.get("InputDataConfig", []))
-    _check_time_limits(request)
-    networks.check_vpc_config(scope, request.get("VpcConfig"))
-
-
-def _check_channels(channels: list[dict[str, Any]]) -> None:
-    names = [channel["ChannelName"] for channel in channels]
-    if len(set(names)) < len(names):
-        raise invalid(f"Duplicate channel names are not allowed; given are {', '.join(names)}.")
-    for channel in channels:
-        what = f"Channel '{channel['ChannelName']}'"
-        source = channel["DataSource"].get("S3DataSource")
-        if source is None or source["S3DataType"] != "S3Prefix":
-            raise not_emulated(f"{what} with another data source than an S3Prefix")
-        if channel.get("InputMode") == "Pipe" or channel.get("RecordWrapperType", "None") != "None":
-            raise not_emulated(f"{what} in Pipe mode or with records")
-        if channel.get("CompressionType", "None") != "None":
-            raise not_emulated(f"{what} with compression")
-
-
-def _check_time_limits(request: dict[str, Any]) -> None:
-    limits = request.get("StoppingCondition", {})
-    if request.get("EnableManagedSpotTraining"):
-        longest, wait = limits.get("MaxRuntimeInSeconds", LONGEST_RUN_SECONDS), limits.get("MaxWaitTimeInSeconds")
-        if wait is None or wait < longest:
-            raise invalid(
-                f"Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
-                f"MaxRuntimeInSeconds ({longest}); given is {wait}."
-            )
-    elif "MaxWaitTimeInSeconds" in limits:
-        raise invalid("MaxWaitTimeInSeconds is above 0, but EnableManagedSpotTraining is false.")
-
-
 # ---- the life of a job -----------------------------------------------------------------------------------------------
 
 
@@ -173,13 +146,16 @@ def _live(run: Run) -> None:
     """From request to end. Whatever happens, the record says so."""
     try:
         with jobs.failures_told():
-            container = _Training(run)
-            container.prepare()
-            run.check_stop()
-            ending = container.run()
-            _conclude(run, container, ending)
+            training = _Training(run)
+            ending = training.attempt()
+            while interruption := ending.interrupted:
+                training.lose_machines(interruption)
+                ending = training.attempt()
+            _conclude(run, training, ending)
     except JobStoppedError:
         _finish(run, *(("Failed", jobs.SERVER_STOPPED) if run.shutting_down else ("Stopped", None)))
+    except _WaitedTooLongError:
+        _finish(run, "Stopped", None, secondary="MaxWaitTimeExceeded")
     except JobError as error:
         _finish(run, "Failed", str(error))
     except Exception as error:
@@ -187,8 +163,12 @@ def _live(run: Run) -> None:
         raise
 
 
+class _WaitedTooLongError(Exception):
+    """A spot job got no machines within its MaxWaitTimeInSeconds."""
+
+
 class _Training:
-    """One job's container, with what goes in and comes out."""
+    """One job's containers, with what goes in and comes out."""
 
     def __init__(self, run: Run) -> None:
         self.job = run
@@ -197,111 +177,113 @@ class _Training:
             self.request["AlgorithmSpecification"]["TrainingImage"], run.scope.account, run.scope.region
         )
         self.kms_key = self.request["OutputDataConfig"].get("KmsKeyId")
-        self.metrics = MetricReader(self.request["AlgorithmSpecification"].get("MetricDefinitions", []))
-        self.log = ""
-        self.checkpoints: FolderUpload | None = None
+        self.instance_type, count = machines(self.request["ResourceConfig"])
+        self.hosts = hosts_of(run.folder, count)
+        self.seconds_run = 0.0  # on machines, over all attempts
+        self.parts: list[TrainingHost] = []
+        if "InstancePreferences" in self.request["ResourceConfig"]:
+            selected = {"SelectedInstanceType": self.instance_type, "SelectedInstanceCount": count}
+            run.change(ResourceConfig=self.request["ResourceConfig"] | selected)
 
-    def prepare(self) -> None:
-        """Lay out the folder: inputs, configuration, and the checkpoints of an earlier attempt."""
+    def attempt(self) -> Ending:
+        """Inputs, containers, their end: what a spot job does once for each time that it gets machines."""
+        self._prepare()
+        self.job.check_stop()
+        return self._run()
+
+    def lose_machines(self, interruption: Interruption) -> None:
+        """Wait for others. Raises _WaitedTooLongError."""
+        _enter(self.job, "Interrupted")
+        for host in self.hosts:
+            shutil.rmtree(host.folder, ignore_errors=True)
+        left, pause = self._wait_left(), interruption.pause
+        self.job.pause(max(0.0, min(pause, left)))
+        self.job.change(_SecondsWithoutMachines=pause + self.job.record.get("_SecondsWithoutMachines", 0.0))
+        if pause >= left:
+            raise _WaitedTooLongError
+        _enter(self.job, "Starting")
+
+    def _prepare(self) -> None:
+        """Lay out the folders: inputs, configuration, and the checkpoints of an earlier attempt."""
         run = self.job
         _enter(run, "Downloading")
-        for folder in ("input/config", "model", "output/data"):
-            (run.folder / folder).mkdir(parents=True, exist_ok=True)
-        for channel in self.request.get("InputDataConfig", []):
-            run.check_stop()
-            uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
-            jobs.fetch_input(run, uri, run.folder / "input" / "data" / channel["ChannelName"])
-        for name, content in _configuration(self.request).items():
-            (run.folder / "input" / "config" / name).write_text(json.dumps(content))
-        if config := self.request.get("CheckpointConfig"):
-            kept = run.path(config.get("LocalPath", DEFAULT_CHECKPOINTS))
-            download_prefix(run.scope, config["S3Uri"].rstrip("/") + "/", kept)
-            self.checkpoints = FolderUpload(run.scope, kept, config["S3Uri"], self.kms_key)
-            self.checkpoints.assume_uploaded()
+        self.parts = [TrainingHost(run, self.request, host) for host in self.hosts]
+        for part in self.parts:
+            part.prepare(self.instance_type)
 
-    def run(self) -> Ending:
-        """The container, from its start to its end."""
+    def _run(self) -> Ending:
+        """The containers, from their start to their end."""
         run = self.job
-        _enter(run, "Training", TrainingStartTime=time.time())
-        container = Container.start(
-            images.command(self.image, "train"),
-            folder=run.folder,
-            environment=jobs.environment(
-                run,
-                {"TRAINING_JOB_NAME": run.name, "TRAINING_JOB_ARN": self.request["TrainingJobArn"]}
-                | self.request.get("Environment", {}),
-                isolated=self.request["EnableNetworkIsolation"],
-            ),
-            log_group=LOG_GROUP,
-            log_stream=f"{run.name}/algo-1-{int(time.time())}",
-            account=run.scope.account,
-            region=run.scope.region,
-        )
-        seconds = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", LONGEST_RUN_SECONDS)
-        ending = run.watch(container, seconds, lambda: self.upload_progress(container))
-        self.log = container.tail(20)
-        self.upload_progress(container, ended=True)
+        _enter(run, "Training", TrainingStartTime=run.record.get("TrainingStartTime", time.time()))
+        began = time.monotonic()
+        shared = shared_machine(len(self.hosts))
+        for part in self.parts:
+            part.start(self.image, shared)
+        longest = self.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", LONGEST_RUN_SECONDS)
+        seconds = min(longest - self.seconds_run, self._wait_left())
+        ending = run.watch([part.container for part in self.parts], seconds, self._upload_progress)
+        self.seconds_run += time.monotonic() - began
+        self._upload_progress(ended=True)
         return ending
 
-    def upload_progress(self, container: Container, *, ended: bool = False) -> None:
+    @property
+    def waited_too_long(self) -> bool:
+        """Whether it is the time for waiting and running together that is over."""
+        return self._wait_left() <= 0
+
+    def _wait_left(self) -> float:
+        """Seconds until MaxWaitTimeInSeconds, which runs from the job's creation; without end where there is none."""
+        limits = self.request.get("StoppingCondition", {})
+        return float(self.request["CreationTime"] + limits.get("MaxWaitTimeInSeconds", math.inf) - time.time())
+
+    def _upload_progress(self, *, ended: bool = False) -> None:
         """New checkpoints to S3, new metrics to CloudWatch. What S3 refuses meanwhile is tried again next time."""
-        if metrics := self.metrics.read(container.log_path, ended=ended):
-            self.job.change(FinalMetricDataList=list(self.metrics.last.values()))
-            training_metrics.send(self.job.scope, self.job.name, metrics)
-        if self.checkpoints is not None:
-            try:
-                self.checkpoints.sync()
-            except S3Error as error:
-                if ended:
-                    raise JobError(f"ClientError: Cannot upload checkpoints: {error}") from error
-                logger.warning("%s: checkpoints: %s", self.job.name, error)
+        for part in self.parts:
+            part.upload_progress(ended=ended)
 
     def upload_results(self) -> str:
-        """model/ and output/ to S3. Returns the URI of the model's archive."""
+        """model/ and output/ of all hosts to S3, each as one archive. Returns the URI of the model's."""
         run = self.job
         target = f"{self.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{run.name}/output"
         archive = run.folder / "archive.tar.gz"
-        pack(run.folder / "model", archive)
+        pack([host.folder / "model" for host in self.hosts], archive)
         upload_file(run.scope, archive, f"{target}/model.tar.gz", self.kms_key)
-        if any((run.folder / "output" / "data").iterdir()):
-            pack(run.folder / "output" / "data", archive)
+        outputs = [host.folder / "output" / "data" for host in self.hosts]
+        if any(any(folder.iterdir()) for folder in outputs):
+            pack(outputs, archive)
             upload_file(run.scope, archive, f"{target}/output.tar.gz", self.kms_key)
         return f"{target}/model.tar.gz"
 
+    def failure(self, ending: Ending) -> str:
+        """The FailureReason. Of several hosts it names those that failed, what fell first at its head: others fall with
+        it. A killed container told nobody, so it comes before those that had time to tell."""
+        told = [
+            (ending.codes[place] <= 128, part.failed_at(), place, part)
+            for place, part in enumerate(self.parts)
+            if place in ending.failed or part.failed_at() < math.inf
+        ]
+        if len(self.parts) == 1:
+            return f"AlgorithmError: {jobs.shorten(self.parts[0].said(), 990)}, exit code: {ending.codes[0]}"
+        reasons = [
+            f"{part.host.name}: {jobs.shorten(part.said(), 600)}, exit code: {ending.codes[place]}"
+            for _, _, place, part in sorted(told, key=lambda each: each[:3])
+        ]
+        return f"AlgorithmError: {'; '.join(reasons)}"
+
 
 def _conclude(run: Run, training: _Training, ending: Ending) -> None:
-    """The end of the story, by how the container ended. A stopped job keeps what it made, as on AWS."""
+    """The end of the story, by how the containers ended. A stopped job keeps what it made, as on AWS."""
     if ending.stopped and run.shutting_down:
         raise JobError(jobs.SERVER_STOPPED)
-    if ending.code != 0 and not (ending.stopped or ending.timed_out):
-        said = jobs.first_failure(run.folder / "output" / "failure", log=training.log)
-        raise JobError(f"AlgorithmError: {jobs.shorten(said, 990)}, exit code: {ending.code}")
+    if ending.failed:
+        raise JobError(training.failure(ending))
     _enter(run, "Uploading")
     run.change(ModelArtifacts={"S3ModelArtifacts": training.upload_results()})
     if ending.timed_out:
-        _finish(run, "Stopped", None, secondary="MaxRuntimeExceeded")
+        too_long = "MaxWaitTimeExceeded" if training.waited_too_long else "MaxRuntimeExceeded"
+        _finish(run, "Stopped", None, secondary=too_long)
     else:
         _finish(run, "Stopped" if ending.stopped else "Completed", None)
-
-
-def _configuration(request: dict[str, Any]) -> dict[str, Any]:
-    """Content of the files in input/config, by name."""
-    channels = {
-        channel["ChannelName"]: {
-            "TrainingInputMode": channel.get("InputMode", "File"),
-            "S3DistributionType": channel["DataSource"]["S3DataSource"].get(
-                "S3DataDistributionType", "FullyReplicated"
-            ),
-            "RecordWrapperType": "None",
-        }
-        | ({"ContentType": channel["ContentType"]} if "ContentType" in channel else {})
-        for channel in request.get("InputDataConfig", [])
-    }
-    return {
-        "hyperparameters.json": request.get("HyperParameters", {}),
-        "inputdataconfig.json": channels,
-        "resourceconfig.json": jobs.resources(request["ResourceConfig"]["InstanceType"]),
-    }
 
 
 # ---- the record ------------------------------------------------------------------------------------------------------
@@ -325,7 +307,9 @@ def _finish(run: Run, status: str, reason: str | None, *, secondary: str | None 
         changes["FailureReason"] = last["StatusMessage"] = jobs.shorten(reason)
     with store.current().lock:
         if started := run.record.get("TrainingStartTime"):
-            changes["TrainingTimeInSeconds"] = changes["BillableTimeInSeconds"] = max(1, round(now - started))
+            changes["TrainingTimeInSeconds"] = max(1, round(now - started))
+            unbilled = run.record.get("_SecondsWithoutMachines", 0.0)
+            changes["BillableTimeInSeconds"] = max(1, round(now - started - unbilled))
         earlier = [{"EndTime": now, **transition} for transition in run.record["SecondaryStatusTransitions"]]
         changes["SecondaryStatusTransitions"] = [*earlier, last]
         run.change(SecondaryStatus=secondary or status, **changes)
@@ -340,4 +324,5 @@ OPERATIONS = {
     "DescribeTrainingJob": describe,
     "ListTrainingJobs": list_jobs,
     "StopTrainingJob": stop,
+    "UpdateTrainingJob": update,
 }

@@ -71,9 +71,9 @@ def check_definitions(definitions: list[dict[str, str]]) -> None:
             )
 
 
-def send(scope: Scope, job: str, metrics: list[dict[str, Any]]) -> None:
-    """Put metrics into CloudWatch, by the job's host as SageMaker does."""
-    data = [metric | {"Dimensions": [{"Name": "Host", "Value": f"{job}/algo-1"}]} for metric in metrics]
+def send(scope: Scope, job: str, host: str, metrics: list[dict[str, Any]]) -> None:
+    """Put metrics into CloudWatch, by the job's host (algo-1) as SageMaker does."""
+    data = [metric | {"Dimensions": [{"Name": "Host", "Value": f"{job}/{host}"}]} for metric in metrics]
     cloudwatch = client("cloudwatch", scope.account, scope.region)
     for start in range(0, len(data), MOST_DATA_A_CALL):
         try:

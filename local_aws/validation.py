@@ -34,6 +34,7 @@ KINDS_OF_VALUE: dict[str, tuple[type, ...]] = {
 }
 # Java's names of Unicode classes, which Python's `re` lacks, by what may stand for them inside brackets.
 JAVA_CLASSES = {"L": r"\w", "N": r"\d", "Z": r"\s", "M": "\u0300-\u036f", "Alnum": "A-Za-z0-9"}
+JAVA_CLASSES |= {"Print": r"\x20-\x7e", "ASCII": r"\x00-\x7f"}
 JAVA_CLASSES |= {"P": r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u205e", "S": r"$+<=>^`|~\u00a2-\u00b4\u2190-\u2bff"}
 
 NotChecked = Callable[[object], bool]
@@ -152,9 +153,17 @@ def pattern(expression: str) -> re.Pattern[str]:
     """A pattern of the model, which is Java's, in Python's syntax."""
     # Slips of the model: `*)${1,256}`, where the length is checked by itself; surrogates for what they stand for.
     text = re.sub(r"\*\)\$\{\d+,\d+\}", "*)", expression)
-    text = re.sub(r"\\p\{(\w+)\}", lambda match: JAVA_CLASSES[match[1]], text)
+    text = re.sub(r"\\p\{(\w+)\}", _in_brackets, text)
+    text = text.replace(r"\z", r"\Z")
     text = text.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     return re.compile(text)
+
+
+def _in_brackets(match: re.Match[str]) -> str:
+    """A Java class inside the brackets where it stands, or in brackets of its own."""
+    before = re.sub(r"\\.", "", match.string[: match.start()])
+    inside = before.rfind("[") > before.rfind("]")
+    return JAVA_CLASSES[match[1]] if inside else f"[{JAVA_CLASSES[match[1]]}]"
 
 
 def _structure_faults(

@@ -26,7 +26,8 @@ from amplify_lm.settings import SettingsError
 BUNDLE = Path(__file__).parent
 VERBS = ("prepare", "train", "evaluate", "fetch", "serve")
 SCRIPT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-MASTER_PORT = 7777
+# SageMaker kills what still runs 120 s after its SIGTERM; torchrun would after 30 s, amid a large checkpoint.
+SHUTDOWN_SECONDS = 110
 # How long torch's CPU threads wait for each other before they yield. The default burns the core that a busy neighbour
 # needs, and both stand still (measured: docs/decisions/training.md). Read by libgomp when torch is imported.
 SPIN_COUNT = "2000"
@@ -94,7 +95,7 @@ def torchrun_command(script: Path, resources: Resources, per_host: int) -> list[
             f"--nnodes={len(resources.hosts)}",
             f"--node-rank={resources.node_rank}",
             f"--master-addr={resources.hosts[0]}",
-            f"--master-port={MASTER_PORT}",
+            f"--master-port={resources.master_port}",
         ]
     return [
         sys.executable,
@@ -104,6 +105,7 @@ def torchrun_command(script: Path, resources: Resources, per_host: int) -> list[
         f"--nproc-per-node={per_host}",
         # A dead process ends the job: SageMaker restarts it, and it goes on from the checkpoint.
         "--max-restarts=0",
+        f"--shutdown-timeout={SHUTDOWN_SECONDS}",
         str(script),
     ]
 

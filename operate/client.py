@@ -69,9 +69,22 @@ class Scan:
 class AmplifyClient:
     """Calls one endpoint. Thread-safe, as boto3's clients are."""
 
-    def __init__(self, endpoint_name: str, *, runtime: Any = None, patience_s: float = PATIENCE_S) -> None:
-        """`runtime`: a boto3 `sagemaker-runtime` client; the default takes boto3's usual settings."""
+    def __init__(
+        self,
+        endpoint_name: str,
+        *,
+        inference_component: str | None = None,
+        runtime: Any = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """`runtime`: a boto3 `sagemaker-runtime` client; the default takes boto3's usual settings.
+
+        `inference_component`: the model's name on an endpoint of mode inference_components, where requests name it.
+        """
         self.endpoint_name = endpoint_name
+        self._target = {"EndpointName": endpoint_name}
+        if inference_component:
+            self._target["InferenceComponentName"] = inference_component
         # boto3 would send a request again that timed out, and the server then works twice.
         config = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=70)
         self._runtime = runtime or boto3.client("sagemaker-runtime", config=config)
@@ -100,7 +113,7 @@ class AmplifyClient:
         while True:
             try:
                 answer = self._runtime.invoke_endpoint(
-                    EndpointName=self.endpoint_name, Body=body, ContentType=content_type, Accept=accept
+                    **self._target, Body=body, ContentType=content_type, Accept=accept
                 )
                 return answer["Body"].read()
             except ClientError as error:

@@ -18,6 +18,7 @@ from operate.commands_aws import Env, Json, news, out
 from operate.errors import OperateError
 from operate.screen import Step, shown, watched
 from operate.settings import environment_named
+from stacks.config import Async, Batch, InferenceComponents
 
 app = typer.Typer()
 
@@ -114,8 +115,17 @@ def file_name(name: str) -> str:
 def _asking(context: typer.Context, env: str, path: Path) -> tuple[AmplifyClient, list[fasta.Protein]]:
     """A client of the environment's endpoint, and the records to ask about: first the file, it is quick to check."""
     records = fasta.read(path)
-    aws: Aws = aws_access.connect(environment_named(env), context.obj)
-    return AmplifyClient(deployment.output(aws, "endpoint", "EndpointName"), runtime=aws.runtime()), records
+    environment = environment_named(env)
+    settings = environment.endpoint
+    if isinstance(settings, Async | Batch):
+        raise OperateError(
+            f"Environment {env} serves in mode {settings.mode}, which does not answer at once.",
+            todo="Ask an environment of mode realtime, serverless or inference_components; docs/endpoint-modes.md.",
+        )
+    aws: Aws = aws_access.connect(environment, context.obj)
+    name = deployment.output(aws, "endpoint", "EndpointName")
+    component = name if isinstance(settings, InferenceComponents) else None
+    return AmplifyClient(name, inference_component=component, runtime=aws.runtime()), records
 
 
 def _batches(

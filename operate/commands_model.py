@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from operate import aws as aws_access
-from operate import deployment, pipeline_run, releases, report
+from operate import deployment, machine_choice, pipeline_run, releases, report
 from operate.aws import Aws
 from operate.commands_aws import Env, Json, out
 from operate.commands_data import upload_weights
@@ -32,7 +32,7 @@ def train(
     context: typer.Context,
     recipe: Annotated[str | None, typer.Option(help="A recipe of model_code/recipes.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="One that environments.py lists.")] = None,
-    instance_count: Annotated[int | None, typer.Option(min=1)] = None,
+    instance_count: Annotated[int | None, typer.Option(min=1, help="Machines that train together.")] = None,
     init: Annotated[str | None, typer.Option(help="scratch, s3://… or hf:<owner>/<name>@<revision>.")] = None,
     data_prefix: Annotated[str | None, typer.Option("--data", help="S3 prefix of the FASTA files.")] = None,
     script: Annotated[str | None, typer.Option(help="Another entry point of the code bundle.")] = None,
@@ -57,6 +57,7 @@ def train(
         "overrides": overrides_json(settings) if settings else None,
     }
     environment = environment_named(env)
+    machine_choice.check(environment, instance_type, instance_count)
     check_reachable(environment, init)
     aws = aws_access.connect(environment, context.obj)
     pipeline = deployment.output(aws, "training", "PipelineName")
@@ -121,6 +122,9 @@ def approve(
     package: Annotated[str, typer.Argument(help="A version, an ARN, or `latest`.")] = "latest",
     by: Annotated[str | None, typer.Option(help="Who decides; by default the user of this machine.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Release it as the shadow variant, which answers nobody.")
+    ] = False,
     env: Env = "local",
 ) -> None:
     """Look at a registered model and release it: set it to Approved and write releases/<env>.json."""
@@ -132,7 +136,7 @@ def approve(
     if not yes and not typer.confirm("Release this model?"):
         raise OperateError("Nothing was approved.")
     pin = releases.approve(aws, arn, by or getuser())
-    path = releases.write(context.obj.releases, env, pin)
+    path = releases.write(context.obj.releases, f"{env}.shadow" if shadow else env, pin)
     out.print(f"{shown(path)} pins version {pin['model_package_version']}.", highlight=False)
     out.print(f"`amplify deploy --env {env}` puts it in service.", highlight=False)
 

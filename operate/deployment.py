@@ -51,16 +51,26 @@ def stacks(aws: Aws) -> list[Stack]:
 
 
 def served_package(aws: Aws) -> str:
-    """The ARN of the model package that the endpoint serves now, from the endpoint itself. Raises OperateError."""
-    sagemaker, name = aws.client("sagemaker"), output(aws, "endpoint", "EndpointName")
+    """The ARN of the model package that is served now, from the endpoint itself. Raises OperateError."""
+    model = aws.client("sagemaker").describe_model(ModelName=_served_model(aws))
+    container = model.get("PrimaryContainer") or model["Containers"][0]
+    return container["ModelPackageName"]
+
+
+def _served_model(aws: Aws) -> str:
+    """The model of the endpoint's variant, of its inference component, or that of transform jobs, by the mode."""
+    sagemaker, outputs = aws.client("sagemaker"), _outputs(aws, "endpoint")
+    if "ModelName" in outputs:
+        return outputs["ModelName"]
+    name = output(aws, "endpoint", "EndpointName")
     endpoint = sagemaker.describe_endpoint(EndpointName=name)
     if endpoint["EndpointStatus"] != "InService":
         reason = endpoint.get("FailureReason", "AWS gives no reason")
         raise OperateError(f"Endpoint {name} is {endpoint['EndpointStatus']}: {reason}", todo="Deploy it again.")
+    if component := outputs.get("InferenceComponentName"):
+        return sagemaker.describe_inference_component(InferenceComponentName=component)["Specification"]["ModelName"]
     config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
-    model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
-    container = model.get("PrimaryContainer") or model["Containers"][0]
-    return container["ModelPackageName"]
+    return config["ProductionVariants"][0]["ModelName"]
 
 
 def check_serves(aws: Aws, package_arn: str) -> None:

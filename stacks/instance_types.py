@@ -29,7 +29,7 @@ GPU_FAMILIES_WITH_LOCAL_DISK = frozenset(
     }
 )
 CPU_FAMILIES_WITHOUT_LOCAL_DISK = frozenset(
-    {"t2", "t3", "m4", "m5", "m6i", "m7i", "c4", "c5", "c6i", "c7i", "r5", "r6i", "r7i"}
+    {"t2", "t3", "m4", "m5", "m6i", "m7i", "c4", "c5", "c5n", "c6i", "c7i", "r5", "r6i", "r7i"}
 )
 CPU_FAMILIES_WITH_LOCAL_DISK = frozenset({"m5d", "m6id", "c5d", "c6id", "r5d", "r6id"})
 

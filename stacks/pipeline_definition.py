@@ -5,7 +5,7 @@ Prepare ─ Train ─┐
 Fetch ───────────┘                        └─ Refuse     (it does not)
 """
 
-from stacks.config import Training
+from stacks.config import InstancePreferences, Training, TrainingPlan, WarmPool
 from stacks.pipeline_steps import (
     PROCESSING_MAX_RUNTIME_HOURS,
     Json,
@@ -23,6 +23,7 @@ from stacks.pipeline_steps import (
     processing_outputs,
     processing_resources,
     retries,
+    tags,
     text_parameter,
     volume_key,
     vpc_config,
@@ -48,7 +49,7 @@ def training_definition(training: Training, around: Surroundings) -> Json:
             text_parameter("data", f"s3://{around.data_bucket}/proteins/"),
             heldout_parameter(around),
             text_parameter("init", training.init),
-            text_parameter("instance_type", training.instance_types[0]) | {"EnumValues": list(training.instance_types)},
+            *_choice_of_type(training),
             {"Name": "instance_count", "Type": "Integer", "DefaultValue": training.instance_count},
             text_parameter("script", "train"),
             text_parameter("overrides", "{}"),
@@ -60,6 +61,13 @@ def training_definition(training: Training, around: Surroundings) -> Json:
             check_loss(around, model, "recipe", "data", "init"),
         ],
     }
+
+
+def _choice_of_type(training: Training) -> list[Json]:
+    if not training.run_chooses_type:
+        return []  # SageMaker chooses: a parameter that nothing reads would promise otherwise
+    types = training.instance_types
+    return [text_parameter("instance_type", types[0]) | {"EnumValues": list(types)}]
 
 
 def registration_definition(training: Training, around: Surroundings) -> Json:
@@ -104,6 +112,7 @@ def _prepare(training: Training, around: Surroundings) -> Json:
             "ProcessingResources": processing_resources(training.prepare_instance_type, training.job_volume_gb, around),
             "NetworkConfig": processing_network(around, isolated=False),
             "StoppingCondition": {"MaxRuntimeInSeconds": PROCESSING_MAX_RUNTIME_HOURS * 3600},
+            "Tags": tags(around, "Prepare"),
             **offline,
         },
     }
@@ -113,7 +122,7 @@ def _train(training: Training, around: Surroundings) -> Json:
     return {
         "Name": "Train",
         "Type": "Training",
-        "RetryPolicies": retries("SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR"),
+        "RetryPolicies": retries("SageMaker.CAPACITY_ERROR"),
         "Arguments": {
             "AlgorithmSpecification": {
                 "TrainingImage": around.image_uri,
@@ -131,7 +140,7 @@ def _train(training: Training, around: Surroundings) -> Json:
             "OutputDataConfig": {"S3OutputPath": of_this_run(around, "model/"), "KmsKeyId": around.key_arn},
             "CheckpointConfig": {"S3Uri": checkpoints_of_this_run(around), "LocalPath": "/opt/ml/checkpoints"},
             "ResourceConfig": {
-                "InstanceType": parameter("instance_type"),
+                **_machines(training),
                 "InstanceCount": parameter("instance_count"),
                 "VolumeSizeInGB": training.volume_gb,
                 **volume_key(training.instance_types[0], around),
@@ -142,6 +151,9 @@ def _train(training: Training, around: Surroundings) -> Json:
             # Debugger is closed to new customers, the profiler ends in 2027: without this line SageMaker turns it on.
             "ProfilerConfig": {"DisableProfiler": True},
             **_time_limits(training),
+            **_retry_strategy(training),
+            # A recipe's name is whatever a person typed: here Prepare has taken it.
+            "Tags": tags(around, "Train", recipe=parameter("recipe")),
         },
     }
 
@@ -165,14 +177,34 @@ def _fetch(training: Training, around: Surroundings) -> Json:
             "ProcessingResources": processing_resources(training.prepare_instance_type, training.job_volume_gb, around),
             "NetworkConfig": {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": False},
             "StoppingCondition": {"MaxRuntimeInSeconds": PROCESSING_MAX_RUNTIME_HOURS * 3600},
+            "Tags": tags(around, "Fetch"),
         },
     }
 
 
+def _machines(training: Training) -> Json:
+    """How the job gets its machines: of these members SageMaker takes only certain ones together."""
+    match training.capacity:
+        case InstancePreferences():
+            return {"InstancePreferences": [{"InstanceType": each} for each in training.instance_types]}
+        case WarmPool(keep_alive_minutes=minutes):
+            return {"InstanceType": parameter("instance_type"), "KeepAlivePeriodInSeconds": minutes * 60}
+        case TrainingPlan(arn=arn):
+            return {"InstanceType": parameter("instance_type"), "TrainingPlanArn": arn}
+        case _:
+            return {"InstanceType": parameter("instance_type")}
+
+
 def _time_limits(training: Training) -> Json:
-    run = training.max_runtime_hours * 3600
+    limits = {"MaxRuntimeInSeconds": training.max_runtime_hours * 3600}
+    if training.max_pending_hours is not None:
+        limits["MaxPendingTimeInSeconds"] = training.max_pending_hours * 3600
     if training.spot_max_wait_hours is None:
-        return {"StoppingCondition": {"MaxRuntimeInSeconds": run}}
-    wait = training.spot_max_wait_hours * 3600
-    limits = {"MaxRuntimeInSeconds": run, "MaxWaitTimeInSeconds": wait}
+        return {"StoppingCondition": limits}
+    limits["MaxWaitTimeInSeconds"] = training.spot_max_wait_hours * 3600
     return {"EnableManagedSpotTraining": True, "StoppingCondition": limits}
+
+
+def _retry_strategy(training: Training) -> Json:
+    """Inside the job and its time limit; a policy of the step would begin another job with a time of its own."""
+    return {"RetryStrategy": {"MaximumRetryAttempts": training.retries}} if training.retries else {}

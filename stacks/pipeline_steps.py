@@ -24,6 +24,7 @@ PROCESSING_MAX_RUNTIME_HOURS = 24
 class Surroundings:
     """What definitions name but do not make: each a string, or a CDK token that becomes one at deployment."""
 
+    environment: str
     image_uri: str
     data_bucket: str
     artifact_bucket: str
@@ -62,6 +63,7 @@ def evaluate(training: Training, around: Surroundings, model: Json) -> Json:
             ),
             "NetworkConfig": processing_network(around, isolated=True),
             "StoppingCondition": {"MaxRuntimeInSeconds": PROCESSING_MAX_RUNTIME_HOURS * 3600},
+            "Tags": tags(around, "Evaluate"),
         },
     }
 
@@ -195,6 +197,14 @@ def vpc_config(around: Surroundings) -> Json:
 
 def volume_key(instance_type: str, around: Surroundings) -> Json:
     return {} if has_local_disk(instance_type) else {"VolumeKmsKeyId": around.key_arn}
+
+
+def tags(around: Surroundings, step: str, **more: Json) -> list[Json]:
+    """By which costs can be told apart, once somebody activates them as cost allocation tags. Not for model packages:
+    one in a group has the group's tags, and SageMaker refuses others."""
+    labels: dict[str, str | Json] = {"project": "amplify", "environment": around.environment, "step": step, **more}
+    labels["run"] = {"Get": "Execution.PipelineExecutionId"}
+    return [{"Key": key, "Value": value} for key, value in labels.items()]
 
 
 def retries(*job_failures: str) -> list[Json]:

@@ -1,5 +1,7 @@
 """The release pin `releases/<env>.json`: which approved model an environment serves. `amplify approve` writes it.
 
+`releases/<env>.shadow.json` pins a second one, which a shadow variant runs (`amplify approve --shadow`).
+
 Read strictly, all faults at once: this file decides what answers in production, and a hand may have edited it.
 """
 
@@ -11,9 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from stacks.config import Environment, SettingsError
+from stacks.config import Environment, RealTime, SettingsError
+from stacks.config.endpoint.modes import refusal
 
 SCHEMA = 1
+SHADOW = ".shadow"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +32,37 @@ class Release:
 
 
 def read_releases(folder: Path, environments: dict[str, Environment]) -> dict[str, Release]:
-    """Every pin of the folder, by environment. Raises SettingsError for a broken pin or one of no environment."""
+    """Every pin of the folder, by the file's name: `<env>`, or `<env>.shadow`.
+
+    Raises SettingsError for a broken pin, one of no environment, and a shadow of nothing.
+    """
     if not folder.is_dir():
         raise SettingsError(
             f"there is no folder {folder}: give the folder of the release pins (CDK context `releases`)"
         )
     found: dict[str, Release] = {}
     for path in sorted(folder.glob("*.json")):
-        if path.stem not in environments:
+        name = path.stem.removesuffix(SHADOW)
+        if name not in environments:
             known = ", ".join(environments)
             raise SettingsError(
                 f"{path} names no environment: it would be deployed nowhere; the environments are {known}"
             )
-        found[path.stem] = _read(path, environments[path.stem])
+        found[path.stem] = _read(path, environments[name])
+    for stem in found:
+        name = stem.removesuffix(SHADOW)
+        if stem != name and (fault := _fault_of_a_shadow(environments[name], name in found)):
+            raise SettingsError(f"{folder / stem}.json: {fault}")
     return found
+
+
+def _fault_of_a_shadow(environment: Environment, has_release: bool) -> str | None:
+    endpoint = environment.endpoint
+    if not isinstance(endpoint, RealTime):
+        return f"environment {environment.name} cannot have a shadow: {refusal(endpoint.mode, 'shadow')}"
+    if endpoint.shadow is None:
+        return f"environment {environment.name} has no shadow: give endpoint.shadow, or take the file away"
+    return None if has_release else f"there is no {environment.name}.json whose requests it could get"
 
 
 def _read(path: Path, environment: Environment) -> Release:

@@ -18,12 +18,18 @@ class AmplifyStage(cdk.Stage):
     """The stacks of one environment. `cdk deploy '<env>/*'` deploys them all, into an empty account too."""
 
     def __init__(
-        self, scope: Construct, environment: Environment, *, release: Release | None, model_code: Path
+        self,
+        scope: Construct,
+        environment: Environment,
+        *,
+        release: Release | None,
+        shadow_release: Release | None = None,
+        model_code: Path,
     ) -> None:
         env = cdk.Environment(account=environment.account, region=environment.region)
         super().__init__(scope, environment.name, env=env)
-        cdk.Tags.of(self).add("project", "amplify")
-        cdk.Tags.of(self).add("environment", environment.name)
+        for key, value in environment.tags.items():
+            cdk.Tags.of(self).add(key, value)
 
         def name(stack: str) -> str:
             return f"{environment.resource_name}-{stack}"
@@ -67,6 +73,7 @@ class AmplifyStage(cdk.Stage):
                 stack_name=name("endpoint"),
                 environment=environment,
                 release=release,
+                shadow_release=shadow_release,
                 storage=storage,
                 registry=registry,
                 vpc=network.serving if network is not None else None,

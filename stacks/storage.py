@@ -41,7 +41,12 @@ class StorageStack(cdk.Stack):
             "ArtifactBucket",
             key=self.key,
             access_logs=access_logs,
-            lifecycle_rules=[_keep_old_versions(cdk.Duration.days(90)), _checkpoints()],
+            lifecycle_rules=[
+                _keep_old_versions(cdk.Duration.days(90)),
+                # Checkpoints are large, replaced many times a run, and of no use once the run has its model; a month is
+                # time to retry one. Captured requests and those of a queue are people's sequences: nobody hoards them.
+                *(_passing(prefix) for prefix in ("checkpoints", "captured", "async")),
+            ],
         )
         self.buckets = [self.data_bucket, self.artifact_bucket]  # what jobs and endpoints read and write
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
@@ -97,11 +102,11 @@ class StorageStack(cdk.Stack):
         )
 
 
-def _checkpoints() -> s3.LifecycleRule:
-    """Large, replaced many times a run, and of no use once the run has its model; a month is time to retry one."""
+def _passing(prefix: str) -> s3.LifecycleRule:
+    """What is of use for a month."""
     return s3.LifecycleRule(
-        id="checkpoints",
-        prefix="checkpoints/",
+        id=prefix,
+        prefix=f"{prefix}/",
         expiration=cdk.Duration.days(30),
         noncurrent_version_expiration=cdk.Duration.days(1),
         abort_incomplete_multipart_upload_after=cdk.Duration.days(1),

@@ -16,6 +16,7 @@ from stacks.pipeline_definition import registration_definition, training_definit
 from stacks.pipeline_steps import Surroundings
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
+from stacks.training_types import MACHINES
 from stacks.vpc_config import VpcConfig
 
 PROCESSING_JOBS = {"log_group": "/aws/sagemaker/ProcessingJobs", "metric_namespace": "/aws/sagemaker/ProcessingJobs"}
@@ -79,6 +80,7 @@ class TrainingStack(cdk.Stack):
                 role.join(vpc)
 
         around = Surroundings(
+            environment=environment.name,
             image_uri=image_uri,
             data_bucket=data.bucket_name,
             artifact_bucket=artifacts.bucket_name,
@@ -114,7 +116,18 @@ class TrainingStack(cdk.Stack):
             trains=False,
         )
 
+        self._warn_of_slow_networks(training)
         cdk.CfnOutput(self, "PipelineName", value=environment.resource_name)
         cdk.CfnOutput(self, "RegistrationPipelineName", value=f"{environment.resource_name}-register")
         cdk.CfnOutput(self, "ImageUri", value=image_uri)
         cdk.CfnOutput(self, "CodeBundleUri", value=bundle.s3_uri)
+
+    def _warn_of_slow_networks(self, training: Training) -> None:
+        """Several machines without EFA do work, and wait for each other's gradients most of the time."""
+        slow = [given for given, most in training.possible_machines if most > 1 and MACHINES[given].gpus]
+        if slow := [given for given in slow if not MACHINES[given].efa]:
+            cdk.Annotations.of(self).add_warning_v2(
+                "amplify:slow-network",
+                f"up to {training.most_instances} machines may train together, but {', '.join(slow)} has no EFA: give "
+                "types that have it (stacks/training_types.py), or one machine",
+            )

@@ -22,8 +22,16 @@ from .settings import SettingsError
 # SageMaker shows the first 1,024 characters of a failure file as the reason of the failure.
 FAILURE_CHARACTERS = 1024
 
+# Where the hosts of a job meet. On SageMaker each job has hosts of its own; local AWS gives jobs that run beside each
+# other on one machine a port each, in torch's own word for it.
+MASTER_PORT = 7777
+
 # What people can mend, by a better input or more room: reported as one message. Anything else is a bug of ours.
 MENDABLE = (ValueError, OSError)
+
+
+class PeerGoneError(ConnectionError):
+    """Another process of the run is gone, so this one cannot go on. Why it went, only its own report says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,7 @@ class Resources:
     current_host: str
     hosts: tuple[str, ...]
     network_interface: str | None
+    master_port: int = MASTER_PORT
 
     @property
     def node_rank(self) -> int:
@@ -86,7 +95,7 @@ class Container:
         hosts = tuple(values.get("hosts", [current]))
         if current not in hosts:
             raise SettingsError(f"resourceconfig.json: current_host {current!r} is not among hosts {list(hosts)}")
-        return Resources(current, hosts, values.get("network_interface_name"))
+        return Resources(current, hosts, values.get("network_interface_name"), _master_port())
 
     # ---- processing jobs ----
 
@@ -131,6 +140,9 @@ def run(main: Callable[[Container], None]) -> int:
     container = Container.from_environment()
     try:
         main(container)
+    except PeerGoneError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)  # no report: it would stand before that of the cause
+        return 1
     except MENDABLE as error:
         container.report_failure(str(error))
         return 1
@@ -139,6 +151,13 @@ def run(main: Callable[[Container], None]) -> int:
         container.report_failure(f"internal error, please report it: {type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def _master_port() -> int:
+    text = os.environ.get("MASTER_PORT", str(MASTER_PORT))
+    if not (text.isdecimal() and 0 < int(text) < 65_536):
+        raise SettingsError(f"MASTER_PORT is {text!r}; a port from 1 to 65535 is wanted")
+    return int(text)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

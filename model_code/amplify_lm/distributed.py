@@ -18,6 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from .container import PeerGoneError
+
 T = TypeVar("T")
 
 
@@ -68,7 +70,10 @@ def unsynchronised(module: nn.Module) -> AbstractContextManager[None]:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """Join the run's processes, as torchrun's environment describes them, and leave them at the end."""
+    """Join the run's processes, as torchrun's environment describes them, and leave them at the end.
+
+    Raises PeerGoneError in place of what the process group says when another process has gone.
+    """
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
@@ -76,16 +81,26 @@ def processes() -> Iterator[Processes]:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-    if count > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
+        if count > 1:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         yield Processes(rank, count, device)
         if count > 1:
             # All leave together: one that ends while another still writes would have torchrun judge the run by it.
             dist.barrier()
+    except RuntimeError as error:
+        if count == 1 or not tells_of_a_peer(error):
+            raise
+        said = str(error).splitlines()[0]
+        raise PeerGoneError(f"process {rank} of {count}: another process of the run is gone ({said})") from error
     finally:
-        if count > 1:
+        if dist.is_initialized():
             # The replicated module refers to itself and to the group; left to the interpreter's last moments, gloo's
             # threads are sometimes torn down first and the process aborts after all its work is done.
             gc.collect()
             dist.destroy_process_group()
+
+
+def tells_of_a_peer(error: RuntimeError) -> bool:
+    """Whether it is the process group that failed: NCCL and the store say so by type, gloo by its source's path."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)

@@ -3,10 +3,49 @@
 `environments.py` holds the values. Nothing below this door reads the environment or a context value for a setting.
 """
 
+from stacks.config.capacity import InstancePreferences, ManagedSpot, OnDemand, TrainingPlan, WarmPool
 from stacks.config.checks import SettingsError
-from stacks.config.endpoint import Endpoint
+from stacks.config.endpoint import (
+    AllAtOnce,
+    Async,
+    Batch,
+    Canary,
+    Capture,
+    Endpoint,
+    InferenceComponents,
+    Linear,
+    RealTime,
+    Rolling,
+    Serverless,
+    Shadow,
+    WorkingHours,
+)
 from stacks.config.environment import Environment
 from stacks.config.network import Network
 from stacks.config.training import ImageTarget, Training
 
-__all__ = ["Endpoint", "Environment", "ImageTarget", "Network", "SettingsError", "Training"]
+__all__ = [
+    "AllAtOnce",
+    "Async",
+    "Batch",
+    "Canary",
+    "Capture",
+    "Endpoint",
+    "Environment",
+    "ImageTarget",
+    "InferenceComponents",
+    "InstancePreferences",
+    "Linear",
+    "ManagedSpot",
+    "Network",
+    "OnDemand",
+    "RealTime",
+    "Rolling",
+    "Serverless",
+    "SettingsError",
+    "Shadow",
+    "Training",
+    "TrainingPlan",
+    "WarmPool",
+    "WorkingHours",
+]

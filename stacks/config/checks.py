@@ -25,6 +25,11 @@ def not_one_of(field: str, value: object, wanted: tuple[str, ...]) -> Iterable[s
         yield f"{field} is {value!r}: give {' or '.join(wanted)}"
 
 
+def not_a(field: str, value: object, *kinds: type) -> Iterable[str]:
+    if not isinstance(value, kinds):
+        yield f"{field} is {value!r}: give {' or '.join(kind.__name__ for kind in kinds)}"
+
+
 def out_of_range(field: str, value: int, low: int, high: int) -> Iterable[str]:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         yield f"{field} is {value!r}: give a whole number from {low} to {high}"

@@ -3,10 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stacks.config.capacity import TrainingPlan
 from stacks.config.checks import not_matching, raise_if_any
-from stacks.config.endpoint import Endpoint
+from stacks.config.endpoint import Endpoint, Serverless
+from stacks.config.endpoint.base import role_account
+from stacks.config.endpoint.modes import permits, refusal
 from stacks.config.network import Network
 from stacks.config.training import Training
+from stacks.instance_types import has_gpu
 
 MAY_LACK_A_NETWORK = ("local", "dev")
 """Environments that serve nobody but their makers. Every other one is private, whatever it is called."""
@@ -47,9 +51,32 @@ class Environment:
             ),
             *not_matching("account", self.account, r"\d{12}", "the twelve digits of an AWS account"),
             *not_matching("region", self.region, r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as eu-central-1"),
+            *self._faults_of_the_endpoint(),
             *self._faults_of_the_network(),
         ]
+        if self.training is not None and isinstance(plan := self.training.capacity, TrainingPlan):
+            here = f":{self.region}:{self.account}:"
+            if here not in plan.arn:
+                faults.append(f"arn of TrainingPlan is {plan.arn}: give a plan of this region and account, …{here}…")
         raise_if_any(f"environment {self.name}", faults)
+
+    def _faults_of_the_endpoint(self) -> Iterable[str]:
+        for role in self.endpoint.invokers:
+            if role_account(role) not in (None, self.account):
+                yield f"endpoint.invokers holds {role}: give roles of account {self.account}"
+        mode = self.endpoint.mode
+        if self.network is not None and not permits(mode, "vpc"):
+            yield f"an endpoint of mode {mode} cannot run in a network: {refusal(mode, 'vpc')}"
+        if self.training is None:
+            return
+        # The models made here carry an image for one of the two: on the other they would not start, or crawl.
+        target = self.training.image_target
+        made = f"but the models made here carry the image for {target} (training.image_target)"
+        for type_ in self.endpoint.instance_types:
+            if has_gpu(type_) != (target == "gpu"):
+                yield f"endpoint.instance_type is {type_}, which has {'a' if has_gpu(type_) else 'no'} GPU, {made}"
+        if isinstance(self.endpoint, Serverless) and target == "gpu":
+            yield f"endpoint is Serverless, on CPUs, {made}"
 
     def _faults_of_the_network(self) -> Iterable[str]:
         network = self.network
@@ -77,7 +104,12 @@ class Environment:
     def _addresses_wanted(self) -> int:
         """Of one zone, should all be placed there: the instances of a run, and the endpoint's old and new fleet."""
         training = self.training.instance_count if self.training is not None else 0
-        return ADDRESSES_PER_INSTANCE * (training + 2 * self.endpoint.instance_count)
+        return ADDRESSES_PER_INSTANCE * (training + 2 * self.endpoint.most_instances)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """On everything that costs money: by these it is told apart in the bill."""
+        return {"project": "amplify", "environment": self.name}
 
     @property
     def resource_name(self) -> str:

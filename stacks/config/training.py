@@ -1,15 +1,19 @@
 """How models are made: the settings of the training pipeline."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from stacks.config.capacity import MAX_JOB_HOURS, Capacity, InstancePreferences, ManagedSpot, capacity_faults
 from stacks.config.checks import not_matching, not_one_of, out_of_range, raise_if_any, unknown_instance_type
 from stacks.instance_types import has_gpu, has_local_disk
+from stacks.training_types import MACHINES, machine, takes_processing
 
 ImageTarget = Literal["cpu", "gpu"]
 
-MAX_JOB_DAYS = 28  # the longest training job SageMaker accepts
+MAX_VOLUME_GB = 16_384
+MAX_INSTANCES = 100
+MAX_RETRIES = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +32,28 @@ class Training:
     instance_types: tuple[str, ...]
     """Types a run may ask for, the default first. The pipeline refuses any other, so this also caps a run's price."""
 
+    capacity: Capacity = field(default_factory=ManagedSpot)
+    """How jobs get their machines. A setting and not a parameter of a run: each way has members that SageMaker refuses
+    beside the others, and a pipeline definition has no conditional member."""
+
     instance_count: int = 1
-    """Machines of a training job, unless a run says otherwise."""
+    """Machines of a training job, unless a run says otherwise. Several want EFA: stacks/training_types.py says which
+    types have it, and synthesis warns of those that do not."""
+
+    max_instance_count: int | None = None
+    """Most machines that `amplify train` asks for. None: instance_count."""
 
     volume_gb: int = 50
     """Disk of a training instance: dataset, checkpoints and scratch."""
 
     max_runtime_hours: int
-    """A training job is stopped (and its model kept) after this long."""
+    """A training job is stopped (and its model kept) after this long, all retries and interruptions together."""
 
-    spot_max_wait_hours: int | None = None
-    """Train on managed spot, for at most this long from start to end, waiting included. None: on demand.
-    A setting and not a parameter of a run: SageMaker accepts MaxWaitTimeInSeconds only beside spot, and a pipeline
-    definition has no conditional field."""
+    max_pending_hours: int | None = None
+    """How long a job waits for GPUs before SageMaker gives up. None: as long as SageMaker likes."""
+
+    retries: int = 2
+    """How often SageMaker begins a job again, from its checkpoint, where SageMaker itself failed."""
 
     prepare_instance_type: str = "ml.m5.xlarge"
     """Where FASTA becomes token shards: CPU work."""
@@ -70,18 +83,24 @@ class Training:
         yield from not_one_of("image_target", self.image_target, ("cpu", "gpu"))
         if not self.instance_types:
             yield "instance_types is empty: give at least one, the default first"
-        for field, value in [
-            *(("instance_types", given) for given in self.instance_types),
-            ("prepare_instance_type", self.prepare_instance_type),
-            ("evaluate_instance_type", self.evaluate_instance_type),
-        ]:
-            yield from unknown_instance_type(field, value)
-        yield from out_of_range("instance_count", self.instance_count, 1, 100)
-        yield from out_of_range("volume_gb", self.volume_gb, 1, 16_384)
-        yield from out_of_range("job_volume_gb", self.job_volume_gb, 1, 16_384)
-        yield from out_of_range("max_runtime_hours", self.max_runtime_hours, 1, MAX_JOB_DAYS * 24)
-        if self.spot_max_wait_hours is not None:
-            yield from out_of_range("spot_max_wait_hours", self.spot_max_wait_hours, 1, MAX_JOB_DAYS * 24)
+        for given in self.instance_types:
+            yield from unknown_instance_type("instance_types", given, machine)
+        for name, given in self._processing_types():
+            yield from unknown_instance_type(name, given)
+            if given in MACHINES and not takes_processing(given):
+                yield f"{name} is {given}, which takes no processing jobs: give another type, such as ml.g5.xlarge"
+        if len(set(self.instance_types)) < len(self.instance_types):
+            yield f"instance_types names a type twice ({', '.join(self.instance_types)}): give each once"
+        yield from out_of_range("instance_count", self.instance_count, 1, MAX_INSTANCES)
+        if self.max_instance_count is not None:
+            yield from out_of_range("max_instance_count", self.max_instance_count, 1, MAX_INSTANCES)
+        yield from out_of_range("volume_gb", self.volume_gb, 1, MAX_VOLUME_GB)
+        yield from out_of_range("job_volume_gb", self.job_volume_gb, 1, MAX_VOLUME_GB)
+        yield from out_of_range("max_runtime_hours", self.max_runtime_hours, 1, MAX_JOB_HOURS)
+        if self.max_pending_hours is not None:
+            yield from out_of_range("max_pending_hours", self.max_pending_hours, 1, MAX_JOB_HOURS)
+        yield from out_of_range("retries", self.retries, 0, MAX_RETRIES)
+        yield from capacity_faults(self.capacity, self.instance_types)
 
     def _faults_between_fields(self) -> Iterable[str]:
         wants_gpu = self.image_target == "gpu"
@@ -97,8 +116,59 @@ class Training:
                 "need a volume key, SageMaker refuses it for the others, and a pipeline has one answer for all; "
                 "give types of one kind"
             )
-        if self.spot_max_wait_hours is not None and self.spot_max_wait_hours < self.max_runtime_hours:
+        yield from self._disk_faults()
+        if self.most_instances < self.instance_count:
+            yield f"max_instance_count is {self.most_instances}: give at least instance_count, {self.instance_count}"
+        wait = self.spot_max_wait_hours
+        if wait is not None and wait < self.max_runtime_hours:
             yield (
-                f"spot_max_wait_hours is {self.spot_max_wait_hours}: it includes the run itself, so give at least "
+                f"max_wait_hours of ManagedSpot is {wait}: it includes the run itself, so give at least "
                 f"max_runtime_hours, {self.max_runtime_hours}"
             )
+        if self.max_pending_hours is not None and wait is not None:
+            yield (
+                f"max_pending_hours is {self.max_pending_hours}, but max_wait_hours of ManagedSpot already ends the "
+                "waiting: give one of them"
+            )
+        if self.max_pending_hours is not None and not wants_gpu:
+            yield (
+                f"max_pending_hours is {self.max_pending_hours}: SageMaker heeds it for GPU types only, leave it out "
+                f"with image_target {self.image_target}"
+            )
+
+    def _disk_faults(self) -> Iterable[str]:
+        """A local disk is all the disk there is: a larger one is not attached."""
+        jobs = [("volume_gb", self.volume_gb, given) for given in self.instance_types]
+        jobs += [("job_volume_gb", self.job_volume_gb, given) for _, given in self._processing_types()]
+        for name, wanted_gb, given in jobs:
+            disk_gb = MACHINES[given].local_disk_gb if given in MACHINES else None
+            if disk_gb is not None and wanted_gb > disk_gb:
+                yield f"{name} is {wanted_gb}: {given} has a local disk of {disk_gb} GB and gets no other, give no more"
+
+    def _processing_types(self) -> list[tuple[str, str]]:
+        return [
+            ("prepare_instance_type", self.prepare_instance_type),
+            ("evaluate_instance_type", self.evaluate_instance_type),
+        ]
+
+    @property
+    def most_instances(self) -> int:
+        """Machines that a run may ask for."""
+        return self.instance_count if self.max_instance_count is None else self.max_instance_count
+
+    @property
+    def spot_max_wait_hours(self) -> int | None:
+        """How long a job may take on spot from start to end, waiting included; None where it is not on spot."""
+        if isinstance(self.capacity, ManagedSpot):
+            return self.capacity.wait_hours(self.max_runtime_hours)
+        return None
+
+    @property
+    def run_chooses_type(self) -> bool:
+        """Whether a run may name one of instance_types. Of preferences, SageMaker takes the first it has."""
+        return not isinstance(self.capacity, InstancePreferences)
+
+    @property
+    def possible_machines(self) -> tuple[tuple[str, int], ...]:
+        """(type, count) of all that a run may get. Whoever bounds the price of a run has to look at the dearest."""
+        return tuple((given, self.most_instances) for given in self.instance_types)

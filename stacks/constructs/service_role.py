@@ -9,21 +9,24 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
 from constructs import Construct, IConstruct
 
 from stacks.vpc_config import VpcConfig
 
 
 class ServiceRole(iam.Role):
-    """A role that SageMaker, and only on behalf of this account, can assume."""
+    """A role that one service of AWS, SageMaker unless said, and only on behalf of this account, can assume."""
 
-    def __init__(self, scope: Construct, id: str, *, description: str) -> None:
+    def __init__(
+        self, scope: Construct, id: str, *, description: str, service: str = "sagemaker.amazonaws.com"
+    ) -> None:
         this_account = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}}
         super().__init__(
             scope,
             id,
             description=description,
-            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com", conditions=this_account),
+            assumed_by=iam.ServicePrincipal(service, conditions=this_account),
         )
 
     @property
@@ -50,6 +53,10 @@ class ServiceRole(iam.Role):
         """New objects below the prefixes. No deletion: what a run made stays until its life-cycle rule."""
         objects = [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes]
         self._allow(["s3:PutObject", "s3:AbortMultipartUpload"], objects)
+
+    def publish(self, *topics: sns.ITopic) -> None:
+        """Notifications to these topics. `use_key` with writes, where they are encrypted."""
+        self._allow(["sns:Publish"], [topic.topic_arn for topic in topics])
 
     def use_key(self, key: kms.IKey, *, writes: bool, volumes: bool) -> None:
         """Read what the key protects; with `writes` protect new objects; with `volumes` attach encrypted disks."""

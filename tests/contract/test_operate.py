@@ -1,14 +1,16 @@
 """Where the `amplify` command meets the other halves: metric lines, and the release pin."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from amplify_lm.metrics import metric_line
 
-from environments import ENVIRONMENTS
+from environments import ENVIRONMENTS, LOCAL
 from operate import releases
 from operate.pipeline_run import parse_metrics
+from stacks.config import RealTime, Shadow
 from stacks.release import read_releases
 
 
@@ -48,4 +50,10 @@ def test_the_pin_that_approval_writes_is_one_that_the_endpoint_stack_reads(tmp_p
     assert json.loads(path.read_text()) == pin
     assert read_releases(tmp_path, ENVIRONMENTS)["local"].model_package_arn == arn
     assert pin["code_bundle"] == "a" * 64
+    shadow = RealTime(instance_type="ml.m5.xlarge", shadow=Shadow(instance_type="ml.m5.xlarge"))
+    releases.write(tmp_path, "local.shadow", pin)  # as `amplify approve --shadow` does
+    assert set(read_releases(tmp_path, ENVIRONMENTS | {"local": replace(LOCAL, endpoint=shadow)})) == {
+        "local",
+        "local.shadow",
+    }
     assert releases.read(tmp_path, "local") == pin

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from environments import ENVIRONMENTS
+from tests.stacks.mode_examples import mode_templates
 from tests.stacks.readable import plain
 from tests.stacks.synthesis import ROOT, manifests, only, resources, templates
 
@@ -13,7 +14,14 @@ OUTPUTS = {
     "registry": {"ModelPackageGroupName", "RepositoryUri"},
     "network": {"VpcId"},
     "training": {"PipelineName", "RegistrationPipelineName", "ImageUri", "CodeBundleUri"},
-    "endpoint": {"EndpointName", "ModelPackageArn"},
+    "endpoint": {"EndpointName", "ModelPackageArn", "InvokePolicyArn"},
+}
+OF_A_MODE = {  # beside ModelPackageArn and InvokePolicyArn
+    "realtime": {"EndpointName", "ShadowModelPackageArn"},
+    "async": {"EndpointName", "InputPrefix", "OutputPrefix", "FailurePrefix", "SuccessTopicArn", "ErrorTopicArn"},
+    "serverless": {"EndpointName"},
+    "inference_components": {"EndpointName", "InferenceComponentName"},
+    "batch": {"ModelName", "InputPrefix", "OutputPrefix"},
 }
 
 
@@ -30,6 +38,15 @@ def test_a_stack_is_named_after_its_environment_and_kind_and_lives_in_its_accoun
 def test_a_stack_has_the_outputs_that_others_read(stack: str) -> None:
     outputs = {name for name in templates()[stack]["Outputs"] if not name.startswith("ExportsOutput")}
     assert outputs == OUTPUTS[stack.split("/")[1]]
+
+
+@pytest.mark.parametrize("mode", OF_A_MODE)
+def test_an_endpoint_stack_has_the_outputs_of_its_mode(mode: str) -> None:
+    outputs = mode_templates()[f"modes/{mode}"]["Outputs"]
+    assert set(outputs) == OF_A_MODE[mode] | {"ModelPackageArn", "InvokePolicyArn"}
+    assert {outputs[name]["Value"] for name in outputs if name in ("EndpointName", "InferenceComponentName")} <= {
+        "amplify-dev"
+    }
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -1,5 +1,6 @@
 """One real local AWS for all tests of this folder that can share one; each file names its own buckets and jobs."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -11,9 +12,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from local_aws import server, settings
 from local_aws.processes import Process, wait_until
+from tests.local_aws.small_endpoints import SERVE, make_config, new_name, settled
+from tests.local_aws.small_images import push_image
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +99,32 @@ def on_disk(own_folder: Path) -> Callable[[Callable[[str], Any]], None]:
 def deploy() -> Callable[..., dict[str, Any]]:
     """deploy(cloudformation client, stack name, resources): creates or updates the stack; returns its description."""
     return _deploy
+
+
+@pytest.fixture(scope="session")
+def serving_image(aws: Callable[[str], Any]) -> str:
+    """The URI of an image that serves what its model says."""
+    return push_image(aws, "endpoint-test", SERVE)
+
+
+@pytest.fixture
+def create_endpoint(aws: Callable[[str], Any], serving_image: str) -> Iterator[Callable[..., str]]:
+    """create_endpoint(*texts, …): an endpoint, settled; returns its name. It is deleted afterwards."""
+    made = []
+
+    def create(*texts: str, deployment: dict[str, Any] | None = None, **config: Any) -> str:
+        name = new_name()
+        made.append(name)
+        more = {"DeploymentConfig": deployment} if deployment else {}
+        config_name = make_config(aws, serving_image, *texts, **config)
+        aws("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=config_name, **more)
+        settled(aws, name)
+        return name
+
+    yield create
+    for name in made:
+        with contextlib.suppress(ClientError):
+            aws("sagemaker").delete_endpoint(EndpointName=name)
 
 
 def _clients_of(running: server.LocalAws) -> Callable[[str], Any]:

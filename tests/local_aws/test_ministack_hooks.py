@@ -5,6 +5,8 @@ import asyncio
 import importlib.metadata
 import json
 import threading
+import time
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -203,3 +205,133 @@ def test_s3_resolves_a_writes_encryption_where_we_complete_it(ministack, monkeyp
     assert refusal is None
     key = headers["x-amz-server-side-encryption-aws-kms-key-id"]
     assert key == "arn:aws:kms:eu-west-1:222222222222:alias/aws/s3"
+
+
+@pytest.fixture
+def cloudwatch(ministack, monkeypatch):
+    """ministack's CloudWatch, empty, with its functions as they were after the test."""
+    del ministack
+    cloudwatch, provisioners = ministack_patches.cloudwatch, ministack_patches.provisioners
+    for module, name in (
+        (cloudwatch, "_evaluate_alarm"),
+        (cloudwatch, "_put_metric_alarm"),
+        (cloudwatch, "get_state"),
+        (cloudwatch, "_metrics"),
+        (provisioners, "_cw_metric_alarm_record"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    cloudwatch.reset()
+    with ministack_patches.request_scope("222222222222", "eu-west-1"):
+        yield cloudwatch
+    cloudwatch.reset()
+
+
+def call_cloudwatch(app, operation, **body):
+    headers = {
+        "x-amz-target": f"GraniteServiceVersion20100801.{operation}",
+        "content-type": "application/x-amz-json-1.0",
+    }
+    return request(app, "monitoring", "/", json.dumps(body).encode(), **headers)
+
+
+def test_every_evaluation_of_an_alarm_is_ours(ministack, cloudwatch):
+    evaluated = []
+    ministack_patches.evaluate_alarms_with(
+        lambda alarm: evaluated.append((alarm["AlarmName"], ministack_patches.region()))
+    )
+    about = {"Namespace": "N", "MetricName": "M", "Threshold": 1, "EvaluationPeriods": 1}
+    call_cloudwatch(ministack, "PutMetricAlarm", AlarmName="a", ComparisonOperator="GreaterThanThreshold", **about)
+    call_cloudwatch(ministack, "PutMetricData", Namespace="N", MetricData=[{"MetricName": "M", "Value": 1}])
+    ministack_patches.evaluate_all_alarms()
+    assert evaluated == [("a", "eu-west-1")] * 3
+    del cloudwatch
+
+
+def test_a_metrics_points_and_their_statistics_are_read_by_its_dimensions(ministack, cloudwatch):
+    del cloudwatch
+    data = [
+        {
+            "MetricName": "M",
+            "Values": [1, 3],
+            "Counts": [1, 3],
+            "Unit": "Count",
+            "Dimensions": [{"Name": "D", "Value": "x"}],
+        },
+        {"MetricName": "M", "Value": 9, "Dimensions": [{"Name": "D", "Value": "y"}]},
+    ]
+    call_cloudwatch(ministack, "PutMetricData", Namespace="N", MetricData=data)
+    points = ministack_patches.metric_points("N", "M", {"D": "x"})
+    assert {point["Unit"] for point in points} == {"Count"}
+    assert all(abs(point["Timestamp"] - time.time()) < 60 for point in points)
+    values = {name: ministack_patches.statistic(points, name) for name in ("SampleCount", "Sum", "Average", "p50")}
+    assert values == {"SampleCount": 4, "Sum": 10, "Average": 2.5, "p50": 3}
+    assert ministack_patches.statistic([], "Sum") is None
+
+
+def test_an_alarms_new_state_is_in_its_history_and_rings_at_its_parents(ministack, cloudwatch):
+    about = {"Namespace": "N", "MetricName": "M", "Threshold": 1, "EvaluationPeriods": 1}
+    call_cloudwatch(ministack, "PutMetricAlarm", AlarmName="a", ComparisonOperator="GreaterThanThreshold", **about)
+    call_cloudwatch(ministack, "PutCompositeAlarm", AlarmName="all", AlarmRule="ALARM(a)")
+    ministack_patches.set_alarm_state(cloudwatch._alarms["a"], "ALARM", "because")
+    found = call_cloudwatch(ministack, "DescribeAlarms", AlarmTypes=["MetricAlarm", "CompositeAlarm"]).json()
+    states = {
+        alarm["AlarmName"]: alarm["StateValue"] for kind in ("MetricAlarms", "CompositeAlarms") for alarm in found[kind]
+    }
+    assert states == {"a": "ALARM", "all": "ALARM"}
+    history = call_cloudwatch(ministack, "DescribeAlarmHistory", AlarmName="a").json()["AlarmHistoryItems"]
+    assert any("from INSUFFICIENT_DATA to ALARM" in item["HistorySummary"] for item in history)
+
+
+def test_metric_math_is_kept_by_the_api_and_by_cloudformation(ministack, cloudwatch):
+    metrics = [{"Id": "m", "Expression": "1 + 1", "ReturnData": True}]
+    rest = {"Threshold": 1, "EvaluationPeriods": 1, "ComparisonOperator": "GreaterThanThreshold"}
+    ministack_patches.evaluate_alarms_with(lambda _: None)
+    ministack_patches.keep_metric_math()
+    call_cloudwatch(ministack, "PutMetricAlarm", AlarmName="api", Metrics=metrics, **rest)
+    properties = {"AlarmName": "stack", "Metrics": metrics, **rest}
+    body = template("AWS::CloudWatch::Alarm", **properties)
+    call_cloudformation(ministack, "CreateStack", StackName="math", TemplateBody=body)
+    assert {name: cloudwatch._alarms[name]["Metrics"] for name in ("api", "stack")} == {
+        "api": metrics,
+        "stack": metrics,
+    }
+    assert "MetricName" not in cloudwatch._alarms["stack"]
+
+
+def test_metrics_are_copied_whole_and_read_again(ministack, cloudwatch):
+    ministack_patches.copy_metrics_quickly()
+    call_cloudwatch(ministack, "PutMetricData", Namespace="N", MetricData=[{"MetricName": "M", "Value": 7}])
+    state = cloudwatch.get_state()
+    call_cloudwatch(ministack, "PutMetricData", Namespace="N", MetricData=[{"MetricName": "M", "Value": 8}])
+    text = ministack_patches.encode("cloudwatch", state)
+    assert '"Value": 7' in text
+    assert '"Value": 8' not in text
+    assert [point["Value"] for point in ministack_patches.metric_points("N", "M", {})] == [7, 8]
+    cloudwatch.reset()
+    cloudwatch.load_persisted_state(state)
+    assert [point["Value"] for point in ministack_patches.metric_points("N", "M", {})] == [7]
+
+
+def test_old_points_are_thinned_and_young_ones_are_not(ministack, cloudwatch):
+    del cloudwatch
+    now = time.time()
+    data = [{"MetricName": "M", "Value": 1, "Timestamp": now - age} for age in (7200, 7201, 60, 0)]
+    call_cloudwatch(ministack, "PutMetricData", Namespace="N", MetricData=data)
+    ministack_patches.thin_metrics(now - 3600, lambda points: points[:1])
+    assert len(ministack_patches.metric_points("N", "M", {})) == 3
+
+
+def test_application_auto_scaling_reaches_our_handler(ministack):
+    async def handle(method, path, headers, body, query):
+        return 200, {"Content-Type": "application/x-amz-json-1.1"}, b'{"seen": true}'
+
+    ministack_patches.route_application_auto_scaling(handle)
+    target = {"x-amz-target": "AnyScaleFrontendService.RegisterScalableTarget"}
+    assert request(ministack, "application-autoscaling", "/", b"{}", **target).json() == {"seen": True}
+
+
+def test_cron_expressions_name_minutes():
+    after = datetime(2026, 11, 27, 19, 30, tzinfo=UTC)  # a Friday
+    assert ministack_patches.next_of_cron("cron(0 7 ? * MON-FRI *)", after) == datetime(2026, 11, 30, 7, tzinfo=UTC)
+    with pytest.raises(ValueError, match="no AWS cron expression"):
+        ministack_patches.next_of_cron("cron(0 7 * * MON-FRI *)", after)

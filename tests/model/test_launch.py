@@ -8,7 +8,9 @@ from pathlib import Path
 
 import launch
 import pytest
-from amplify_lm.container import FAILURE_CHARACTERS, Container, Resources
+import torch.distributed
+from amplify_lm import container, distributed
+from amplify_lm.container import FAILURE_CHARACTERS, Container, PeerGoneError, Resources
 from amplify_lm.settings import SettingsError
 
 MODEL_CODE = Path(__file__).parents[2] / "model_code"
@@ -146,3 +148,41 @@ def test_torchrun_carries_a_failure_to_the_exit_code_and_keeps_the_first_report(
     with pytest.raises(ChildProcessError, match="a training process failed"):
         launch.run_torchrun(box, command, network_interface=None)
     assert "channel 'train' is missing" in (tmp_path / "output" / "failure").read_text()
+
+
+def test_hosts_meet_at_one_port_unless_they_are_told_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = configure(tmp_path, resources={"current_host": "a", "hosts": ["a", "b"]})
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    assert "--master-port=7777" in launch.torchrun_command(Path("train.py"), box.resources(), per_host=1)
+    monkeypatch.setenv("MASTER_PORT", "12345")
+    assert "--master-port=12345" in launch.torchrun_command(Path("train.py"), box.resources(), per_host=1)
+    monkeypatch.setenv("MASTER_PORT", "70000")
+    with pytest.raises(SettingsError, match="MASTER_PORT is '70000'; a port from 1 to 65535 is wanted"):
+        box.resources()
+
+
+def test_processes_have_the_time_that_sagemaker_gives_to_save_a_checkpoint() -> None:
+    command = launch.torchrun_command(Path("train.py"), Resources("a", ("a",), None), per_host=2)
+    [timeout] = [int(part.split("=")[1]) for part in command if part.startswith("--shutdown-timeout=")]
+    assert 60 < timeout < 120
+
+
+def test_a_process_whose_peer_is_gone_leaves_the_report_to_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+
+    def main(_: Container) -> None:
+        raise PeerGoneError("process 0 of 2: another process of the run is gone")
+
+    assert container.run(main) == 1
+    assert "another process of the run is gone" in capsys.readouterr().err
+    assert not (tmp_path / "output" / "failure").exists()
+
+
+def test_a_failure_of_the_process_group_is_told_apart_from_one_of_the_code() -> None:
+    assert distributed.tells_of_a_peer(
+        RuntimeError("[/pytorch/third_party/gloo/gloo/x.cc:1] Connection closed by peer")
+    )
+    assert distributed.tells_of_a_peer(torch.distributed.DistNetworkError("timed out"))
+    assert not distributed.tells_of_a_peer(RuntimeError("shapes cannot be multiplied"))

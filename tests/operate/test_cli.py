@@ -38,6 +38,9 @@ def amplify(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str
         (["embed", "pyproject.toml"], 1, "FASTA begins with '>'"),
         (["nosuch"], 2, "No such command 'nosuch'"),
         (["train", "--instance-count", "0"], 2, "instance-count"),
+        (["train", "--instance-count", "3"], 1, "--instance-count 3 is more than local allows"),
+        (["train", "--instance-type", "ml.p5.48xlarge"], 1, "Give one of ml.m5.xlarge, ml.m5.2xlarge"),
+        (["train", "--env", "prod"], 1, "No models are made in prod"),
     ],
 )
 def test_a_failure_is_one_message_and_an_exit_code(

@@ -51,6 +51,14 @@ def test_a_refusal_carries_the_endpoints_own_code_message_and_place() -> None:
     assert str(error) == "inputs[1] (P1), position 3: '5' is not a residue"
 
 
+def test_a_model_that_is_a_component_of_its_endpoint_is_named_in_every_request() -> None:
+    with serving(npz(perplexity=np.array([12.5]))) as endpoint:
+        AmplifyClient("e", inference_component="model-7", runtime=endpoint.client()).perplexity(["MKT"])
+        AmplifyClient("e", runtime=endpoint.client()).perplexity(["MKT"])
+    named = [request["headers"].get("X-Amzn-SageMaker-Inference-Component") for request in endpoint.requests]
+    assert named == ["model-7", None]
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_endpoint_is_asked_again_after_the_time_that_it_names(status: int) -> None:
     busy = refusal(status, code="queue_full", message="the queue is full", where="", retry_after_s=0)

@@ -15,13 +15,13 @@ from botocore.validate import ParamValidator
 
 
 @functools.cache
-def _service() -> Any:
-    return botocore.session.Session().get_service_model("sagemaker")
+def service_model(name: str) -> Any:
+    return botocore.session.Session().get_service_model(name)
 
 
-def faults(operation: str, request: dict[str, Any]) -> list[str]:
-    """What SageMaker would refuse in this request; an empty list where nothing."""
-    shape = _service().operation_model(operation).input_shape
+def faults(operation: str, request: dict[str, Any], service: str = "sagemaker") -> list[str]:
+    """What SageMaker (or another service) would refuse in this request; an empty list where nothing."""
+    shape = service_model(service).operation_model(operation).input_shape
     report = ParamValidator().validate(request, shape)
     found = [report.generate_report()] if report.has_errors() else []
     return found or list(_value_faults(shape, request, operation))
@@ -52,6 +52,6 @@ def _text_faults(shape: StringShape, value: str, where: str) -> Iterable[str]:
     if (most := shape.metadata.get("max")) is not None and len(value) > most:
         yield f"{where} has {len(value)} characters, at most {most} are allowed"
     pattern = shape.metadata.get("pattern")
-    # Python's re has no \p{…}; those patterns guard free text only (descriptions, tags, metadata values).
-    if pattern and r"\p{" not in pattern and re.fullmatch(pattern, value) is None:
+    # Python's re has no \p{…} and no surrogates; those patterns guard free text only (descriptions, tags, metadata).
+    if pattern and not any(javas in pattern for javas in (r"\p{", r"\uD8")) and re.fullmatch(pattern, value) is None:
         yield f"{where} is {value!r}, which does not match {pattern}"

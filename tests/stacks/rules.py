@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from stacks.instance_types import has_local_disk
+from stacks.instance_types import has_gpu, has_local_disk
+from tests.stacks.readable import plain
 from tests.stacks.synthesis import Template, resources
 
+INVOKE_POLICY = "InvokePolicy"  # the start of its logical id
 STATE = ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::ECR::Repository", "AWS::SageMaker::ModelPackageGroup")
 WITHOUT_RESOURCE = {  # AWS defines these for * only
     *("ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"),
@@ -14,7 +16,7 @@ WITHOUT_RESOURCE = {  # AWS defines these for * only
     *("ec2:DescribeSubnets", "ec2:DescribeVpcs"),
 }
 OF_THE_CDK = "CustomVpcRestrictDefaultSG"  # the CDK's own function, which closes a VPC's default security group
-TRUSTED = ("sagemaker.amazonaws.com", "vpc-flow-logs.amazonaws.com")
+TRUSTED = ("sagemaker.amazonaws.com", "scheduler.amazonaws.com", "vpc-flow-logs.amazonaws.com")
 WAYS_OUT = (  # and what makes a way out of a subnet or an address
     *("InternetGateway", "EgressOnlyInternetGateway", "NatGateway", "VPCGatewayAttachment", "EIP", "CarrierGateway"),
     *("TransitGatewayAttachment", "VPCPeeringConnection", "VPNGateway", "VPNConnection", "Route", "NetworkInterface"),
@@ -28,10 +30,19 @@ def as_list(value: Any) -> list[Any]:
 
 def allowing(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every statement of an identity policy that allows something."""
-    for id_, policy in resources(template, "AWS::IAM::Policy").items():
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-            if statement["Effect"] == "Allow":
-                yield id_, statement
+    for type_ in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+        for id_, policy in resources(template, type_).items():
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+                if statement["Effect"] == "Allow":
+                    yield id_, statement
+
+
+def variants(template: Template) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Every variant, shadows too: (id of its configuration, the configuration's properties, the variant)."""
+    for id_, config in resources(template, "AWS::SageMaker::EndpointConfig").items():
+        for field in ("ProductionVariants", "ShadowProductionVariants"):
+            for variant in config["Properties"].get(field, []):
+                yield id_, config["Properties"], variant
 
 
 def state_is_retained(template: Template) -> Iterable[str]:
@@ -157,10 +168,36 @@ def grants_on_the_key_are_for_aws_resources_only(template: Template) -> Iterable
             yield f"{id_} may hand the key to anyone"
 
 
+def training_jobs_are_isolated_encrypted_bounded_and_can_go_on(template: Template) -> Iterable[str]:
+    for id_, pipeline in resources(template, "AWS::SageMaker::Pipeline").items():
+        definition = plain(pipeline["Properties"]["PipelineDefinition"])["PipelineDefinitionBody"]
+        for step in definition["Steps"]:
+            if step["Type"] != "Training":
+                continue
+            job = step["Arguments"]
+            for member in ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption"):
+                if job.get(member) is not True:
+                    yield f"{step['Name']} of {id_} lacks {member}"
+            if "MaxRuntimeInSeconds" not in job["StoppingCondition"]:
+                yield f"{step['Name']} of {id_} may run for ever"
+            if "KmsKeyId" not in job["OutputDataConfig"]:
+                yield f"{step['Name']} of {id_} writes without the key"
+            if "S3Uri" not in job.get("CheckpointConfig", {}):
+                yield f"{step['Name']} of {id_} begins anew after each spot interruption"
+
+
 def models_are_cut_off_from_the_network(template: Template) -> Iterable[str]:
+    """But those that serverless variants run, which SageMaker cannot isolate."""
+    serverless = {
+        json.dumps(variant["ModelName"]) for _, _, variant in variants(template) if "ServerlessConfig" in variant
+    }
     for id_, model in resources(template, "AWS::SageMaker::Model").items():
-        if model["Properties"].get("EnableNetworkIsolation") is not True:
+        isolated = model["Properties"].get("EnableNetworkIsolation") is True
+        if not isolated and json.dumps({"Fn::GetAtt": [id_, "ModelName"]}) not in serverless:
             yield f"{id_} has a network"
+    for id_, config, variant in variants(template):
+        if "ModelName" not in variant and config.get("EnableNetworkIsolation") is not True:
+            yield f"{id_} gives inference components a network"
 
 
 def replaced_resources_have_generated_names(template: Template) -> Iterable[str]:
@@ -174,22 +211,78 @@ def replaced_resources_have_generated_names(template: Template) -> Iterable[str]
 
 
 def endpoint_volumes_have_a_key_where_sagemaker_takes_one(template: Template) -> Iterable[str]:
+    for id_, config, variant in variants(template):
+        has_no_volume = "ServerlessConfig" in variant or has_local_disk(variant["InstanceType"])
+        if ("KmsKeyId" in config) == has_no_volume:
+            yield f"{id_} has the wrong encryption for {variant.get('InstanceType', 'serverless')}"
+
+
+def what_people_send_is_kept_under_the_key(template: Template) -> Iterable[str]:
     for id_, config in resources(template, "AWS::SageMaker::EndpointConfig").items():
-        for variant in config["Properties"]["ProductionVariants"]:
-            if ("KmsKeyId" in config["Properties"]) == has_local_disk(variant["InstanceType"]):
-                yield f"{id_} has the wrong encryption for {variant['InstanceType']}"
+        queue = config["Properties"].get("AsyncInferenceConfig", {}).get("OutputConfig")
+        for kept in (config["Properties"].get("DataCaptureConfig"), queue):
+            if kept is not None and "KmsKeyId" not in kept:
+                yield f"{id_} keeps requests or answers under no key of ours"
+
+
+def gpu_fleets_name_their_machine_image(template: Template) -> Iterable[str]:
+    for id_, _, variant in variants(template):
+        if "InstanceType" in variant and has_gpu(variant["InstanceType"]) != ("InferenceAmiVersion" in variant):
+            yield f"{id_} has the wrong machine image for {variant['InstanceType']}"
+
+
+def deployments_leave_scaling_alone(template: Template) -> Iterable[str]:
+    scaled = {
+        target["Properties"]["ResourceId"].split("/")[1]
+        for target in resources(template, "AWS::ApplicationAutoScaling::ScalableTarget").values()
+        if target["Properties"]["ResourceId"].startswith("endpoint/")
+    }
+    for id_, endpoint in resources(template, "AWS::SageMaker::Endpoint").items():
+        if (endpoint["Properties"]["EndpointName"] in scaled) != bool(
+            endpoint["Properties"].get("RetainAllVariantProperties")
+        ):
+            yield f"{id_} sets its fleet back to the first size with each release, or keeps a size that nothing changes"
+
+
+def what_can_be_without_capacity_can_wake(template: Template) -> Iterable[str]:
+    policies = resources(template, "AWS::ApplicationAutoScaling::ScalingPolicy")
+    rung = {
+        action["Ref"]
+        for alarm in resources(template, "AWS::CloudWatch::Alarm").values()
+        for action in alarm["Properties"]["AlarmActions"]
+        if "Ref" in action
+    }
+    for id_, target in resources(template, "AWS::ApplicationAutoScaling::ScalableTarget").items():
+        hours = target["Properties"].get("ScheduledActions", [])
+        lows = [target["Properties"]["MinCapacity"], *(hour["ScalableTargetAction"]["MinCapacity"] for hour in hours)]
+        wakes = {
+            policy_id
+            for policy_id, policy in policies.items()
+            if policy["Properties"]["PolicyType"] == "StepScaling"
+            and policy["Properties"]["ScalingTargetId"] == {"Ref": id_}
+        }
+        if min(lows) == 0 and not wakes & rung:
+            yield f"{id_} goes to zero and nothing brings it back"
+
+
+def only_the_invoke_policy_lets_anybody_ask(template: Template) -> Iterable[str]:
+    for id_, statement in allowing(template):
+        actions = as_list(statement["Action"])
+        if any("Invoke" in action for action in actions) and not id_.startswith(INVOKE_POLICY):
+            yield f"{id_} allows {actions}"
 
 
 def fleets_of_two_and_more_roll_back_by_alarm(template: Template) -> Iterable[str]:
-    sizes = [
-        variant["InitialInstanceCount"]
-        for config in resources(template, "AWS::SageMaker::EndpointConfig").values()
-        for variant in config["Properties"]["ProductionVariants"]
+    """Of an inference component: the copies, by its own deployment configuration."""
+    most = max((variant.get("InitialInstanceCount", 0) for _, _, variant in variants(template)), default=0)
+    fleets = [(id_, resource, most) for id_, resource in resources(template, "AWS::SageMaker::Endpoint").items()] + [
+        (id_, resource, resource["Properties"]["RuntimeConfig"]["CopyCount"])
+        for id_, resource in resources(template, "AWS::SageMaker::InferenceComponent").items()
     ]
-    for id_, endpoint in resources(template, "AWS::SageMaker::Endpoint").items():
-        rollback = endpoint["Properties"].get("DeploymentConfig", {}).get("AutoRollbackConfiguration", {})
-        if (max(sizes) >= 2) != bool(rollback.get("Alarms")):
-            yield f"{id_} has {max(sizes)} instances and roll-back {rollback}"
+    for id_, resource, size in fleets:
+        deployment = resource["Properties"].get("DeploymentConfig", {})
+        if size >= 2 and not deployment.get("AutoRollbackConfiguration", {}).get("Alarms"):
+            yield f"{id_} has {size} instances or copies, and no alarm takes a bad release back"
 
 
 def alarms_ring_somewhere(template: Template) -> Iterable[str]:
@@ -209,13 +302,18 @@ def users_of_a_role_wait_for_its_policy(template: Template) -> Iterable[str]:
                 seen |= {other} | named(other, seen | {other})
         return seen
 
+    def waited_for(resource: dict[str, Any]) -> set[str]:
+        direct = set(as_list(resource.get("DependsOn", [])))
+        return direct.union(*(waited_for(everything[id_]) for id_ in direct))
+
     def policies_of(roles: set[str]) -> set[str]:
         found = resources(template, "AWS::IAM::Policy").items()
         return {id_ for id_, policy in found if roles & {role["Ref"] for role in policy["Properties"]["Roles"]}}
 
-    for type_ in ("AWS::SageMaker::Model", "AWS::SageMaker::Endpoint", "AWS::SageMaker::Pipeline"):
+    users = [f"AWS::SageMaker::{noun}" for noun in ("Model", "Endpoint", "Pipeline")]
+    for type_ in (*users, "AWS::Scheduler::Schedule"):
         for id_, resource in resources(template, type_).items():
-            if missing := policies_of(named(id_, set())) - set(as_list(resource.get("DependsOn", []))):
+            if missing := policies_of(named(id_, set())) - waited_for(resource):
                 yield f"{id_} does not wait for {sorted(missing)}"
 
 

@@ -92,8 +92,10 @@ def add_variant(app: Any, environment: Environment) -> None:
 
 
 def all_templates() -> dict[str, Template]:
-    """Those of the environments, and those of the variants."""
-    return templates() | variants()
+    """Those of the environments, those of the variants, and `modes/async`, an endpoint stack of each mode."""
+    from tests.stacks.mode_examples import mode_templates
+
+    return templates() | variants() | mode_templates()
 
 
 def manifests() -> dict[str, dict[str, Any]]:

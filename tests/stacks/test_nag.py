@@ -14,6 +14,7 @@ import pytest
 from aws_cdk import aws_s3 as s3
 from cdk_nag import AwsSolutionsChecks
 
+from tests.stacks.mode_examples import EXAMPLES, add_stage
 from tests.stacks.synthesis import VARIANTS, add_variant, new_app
 
 ONE_RUN = "a run's id is known only when it starts; the prefix below it is exact, the bucket its own"
@@ -25,6 +26,11 @@ NO_RESOURCE = (
 )
 LOG_STREAMS = "so a policy names a log group with its streams, which SageMaker names when the job starts"
 JOB_NAMES = "SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>"
+CAPTURES = "SageMaker names what it captures by variant, date and request; the endpoint's prefix is its own"
+REQUESTS = "who asks names the request, and SageMaker the answer; the endpoint's prefixes are its own"
+TRANSFORMS = (
+    "a transform job is named when it is started; its model is bound by condition, its name begins with the endpoint's"
+)
 INTERFACES = "EC2 names a network interface when it is made; subnets and security group are exact, or a condition"
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
@@ -38,11 +44,19 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/PrepareRole", r"DataBucket\w+/proteins/\*", THE_INPUT),
     (r"training/(Prepare|Fetch)Role", r"DataBucket\w+/weights/\*", THE_INPUT),
     (r"training/EvaluateRole", r"DataBucket\w+/heldout/\*", THE_INPUT),
-    (r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/Role", r"Resource::\*", NO_RESOURCE),
-    (r"training/(Prepare|Train|Evaluate)Role|endpoint/Role", r":ec2:[\w-]+:\d+:network-interface/\*", INTERFACES),
+    (r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/(Shadow)?Role", r"Resource::\*", NO_RESOURCE),
+    (
+        r"training/(Prepare|Train|Evaluate)Role|endpoint/(Shadow)?Role",
+        r":ec2:[\w-]+:\d+:network-interface/\*",
+        INTERFACES,
+    ),
     (r"training/(Prepare|Evaluate|Fetch)Role", r":log-group:/aws/sagemaker/ProcessingJobs:\*", LOG_STREAMS),
     (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:\*", LOG_STREAMS),
-    (r"endpoint/Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
+    (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
+    (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
+    (r"endpoint/(Shadow)?Role", r"ArtifactBucket\w+/captured/amplify-\w+/\*", CAPTURES),
+    (r"endpoint/(Role|InvokePolicy)", r"ArtifactBucket\w+/(async|transform)/amplify-\w+/\w+/\*", REQUESTS),
+    (r"endpoint/InvokePolicy", r":transform-job/amplify-\w+-\*", TRANSFORMS),
     (r"training/(Training|Registration)Pipeline/Role", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
     (r"training/(Training|Registration)Pipeline/Role", r":model-package/amplify-\w+/\*", VERSIONS),
 ]
@@ -67,7 +81,7 @@ def findings(app: cdk.App, folder: Path) -> set[tuple[str, str]]:
 def explains(row: tuple[str, str, str], path: str, rule: str) -> bool:
     where, finding, _ = row
     return bool(
-        re.fullmatch(rf"\w+/({where})/DefaultPolicy/Resource", path)
+        re.fullmatch(rf"\w+/({where})(/DefaultPolicy)?/Resource", path)
         and re.fullmatch(rf"AwsSolutions-IAM5\[.*{finding}\]", rule)
     )
 
@@ -80,10 +94,11 @@ def findings_of_the_app(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[s
     app: Any = new_app(folder)
     add_environments(app)
     found = findings(app, folder)
-    for name, environment in VARIANTS.items():
+    stages = {name: (add_variant, environment) for name, environment in VARIANTS.items()}
+    for name, (add, what) in (stages | {mode: (add_stage, example) for mode, example in EXAMPLES.items()}).items():
         folder = tmp_path_factory.mktemp(name)
         app = new_app(folder)
-        add_variant(app, environment)
+        add(app, what)
         found |= findings(app, folder)
     return found
 

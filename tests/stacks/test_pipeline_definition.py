@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from environments import DEV, LOCAL
-from stacks.config import Training
+from stacks.config import InstancePreferences, ManagedSpot, OnDemand, Training, TrainingPlan, WarmPool
 from stacks.pipeline_definition import registration_definition, training_definition
 from stacks.pipeline_steps import Json, Surroundings
 from tests.stacks.request_check import faults
 
 AROUND = Surroundings(
+    environment="local",
     image_uri="123456789012.dkr.ecr.us-east-1.amazonaws.com/amplify-local:cpu-" + "ab" * 32,
     data_bucket="data-bucket",
     artifact_bucket="artifact-bucket",
@@ -36,7 +37,19 @@ OUTPUTS = {
 
 assert LOCAL.training is not None
 assert DEV.training is not None
-TRAININGS = {"local": LOCAL.training, "dev": DEV.training}
+PLAN = "arn:aws:sagemaker:us-east-1:111111111111:training-plan/april"
+GPUS = ("ml.p5.48xlarge", "ml.p4d.24xlarge")
+TRAININGS = {
+    "local": LOCAL.training,
+    "dev": DEV.training,
+    "spot": replace(LOCAL.training, capacity=ManagedSpot()),
+    "on demand, several machines": replace(
+        DEV.training, capacity=OnDemand(), instance_types=GPUS, instance_count=4, max_pending_hours=12
+    ),
+    "warm pool": replace(DEV.training, capacity=WarmPool(keep_alive_minutes=360), retries=0),
+    "training plan": replace(DEV.training, capacity=TrainingPlan(arn=PLAN), instance_types=GPUS[:1]),
+    "preferences": replace(DEV.training, capacity=InstancePreferences(), instance_types=(*GPUS, "ml.g5.48xlarge")),
+}
 
 
 @pytest.fixture(params=TRAININGS, name="training")
@@ -161,26 +174,80 @@ def test_all_outputs_are_under_the_environments_key(training: Training) -> None:
         assert definition[name]["Arguments"]["ProcessingOutputConfig"]["KmsKeyId"] == AROUND.key_arn
 
 
-@pytest.mark.parametrize(("instance_type", "wanted"), [("ml.p3.2xlarge", True), ("ml.g5.xlarge", False)])
+@pytest.mark.parametrize(("instance_type", "wanted"), [("ml.m5.xlarge", True), ("ml.r5d.4xlarge", False)])
 def test_a_volume_has_a_key_unless_the_instance_has_local_disks_for_which_sagemaker_refuses_one(
     instance_type: str, wanted: bool
 ) -> None:
-    training = replace(TRAININGS["dev"], instance_types=(instance_type,), evaluate_instance_type=instance_type)
+    training = replace(TRAININGS["local"], instance_types=(instance_type,), evaluate_instance_type=instance_type)
     definition = steps(training_definition(training, AROUND))
     assert ("VolumeKmsKeyId" in definition["Train"]["Arguments"]["ResourceConfig"]) is wanted
     cluster = definition["Evaluate"]["Arguments"]["ProcessingResources"]["ClusterConfig"]
     assert ("VolumeKmsKeyId" in cluster) is wanted
 
 
-def test_spot_brings_its_longest_wait_and_on_demand_names_none() -> None:
-    spot = replace(TRAININGS["local"], max_runtime_hours=2, spot_max_wait_hours=3)
-    train = steps(training_definition(spot, AROUND))["Train"]["Arguments"]
-    assert train["EnableManagedSpotTraining"] is True
-    assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 10800}
+def train_step(training: Training) -> Json:
+    return steps(training_definition(training, AROUND))["Train"]["Arguments"]
 
-    train = steps(training_definition(replace(spot, spot_max_wait_hours=None), AROUND))["Train"]["Arguments"]
+
+def test_spot_is_the_default_and_waits_as_long_again_as_it_may_run_unless_told() -> None:
+    spot = replace(TRAININGS["local"], max_runtime_hours=2, capacity=ManagedSpot(max_wait_hours=3))
+    assert train_step(spot)["EnableManagedSpotTraining"] is True
+    assert train_step(spot)["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 10800}
+
+    by_default = Training(
+        recipe="demo",
+        image_target="cpu",
+        instance_types=("ml.m5.xlarge",),
+        max_runtime_hours=2,
+        evaluate_instance_type="ml.m5.xlarge",
+    )
+    assert train_step(by_default)["EnableManagedSpotTraining"] is True
+    assert train_step(by_default)["StoppingCondition"]["MaxWaitTimeInSeconds"] == 14400
+    longest = train_step(replace(by_default, max_runtime_hours=672))["StoppingCondition"]
+    assert longest == {"MaxRuntimeInSeconds": 28 * 86400, "MaxWaitTimeInSeconds": 28 * 86400}
+
+
+@pytest.mark.parametrize(
+    ("mode", "members"),
+    [
+        ("on demand, several machines", {"InstanceType": {"Get": "Parameters.instance_type"}}),
+        ("warm pool", {"InstanceType": {"Get": "Parameters.instance_type"}, "KeepAlivePeriodInSeconds": 21_600}),
+        ("training plan", {"InstanceType": {"Get": "Parameters.instance_type"}, "TrainingPlanArn": PLAN}),
+        (
+            "preferences",
+            {"InstancePreferences": [{"InstanceType": each} for each in (*GPUS, "ml.g5.48xlarge")]},
+        ),
+    ],
+)
+def test_each_way_to_machines_names_its_own_members_and_none_of_the_others(mode: str, members: Json) -> None:
+    """SageMaker refuses them together: a warm pool or preferences with spot, preferences with a type."""
+    train = train_step(TRAININGS[mode])
     assert "EnableManagedSpotTraining" not in train
-    assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200}
+    assert "MaxWaitTimeInSeconds" not in train["StoppingCondition"]
+    always = {"InstanceCount": {"Get": "Parameters.instance_count"}, "VolumeSizeInGB": TRAININGS[mode].volume_gb}
+    assert train["ResourceConfig"] == always | members
+
+
+def test_the_wait_for_gpus_is_bounded_where_the_environment_says_so() -> None:
+    limits = train_step(TRAININGS["on demand, several machines"])["StoppingCondition"]
+    assert limits == {"MaxRuntimeInSeconds": 48 * 3600, "MaxPendingTimeInSeconds": 12 * 3600}
+
+
+def test_a_job_that_sagemaker_failed_is_begun_again_within_its_own_time() -> None:
+    assert train_step(TRAININGS["dev"])["RetryStrategy"] == {"MaximumRetryAttempts": 2}
+    assert "RetryStrategy" not in train_step(TRAININGS["warm pool"])
+
+
+def test_every_job_is_tagged_so_that_costs_can_be_told_apart(training: Training) -> None:
+    definitions = [training_definition(training, AROUND), registration_definition(training, AROUND)]
+    for definition in definitions:
+        for name, step in steps(definition).items():
+            if step["Type"] not in ("Processing", "Training"):
+                assert "Tags" not in step["Arguments"], "a model package in a group takes none"
+                continue
+            found = {tag["Key"]: resolved(tag["Value"], definition) for tag in step["Arguments"]["Tags"]}
+            wanted = {"project": "amplify", "environment": "local", "step": name, "run": "k3x9q2m7w1ab"}
+            assert found == wanted | ({"recipe": training.recipe} if name == "Train" else {})
 
 
 def test_training_can_always_go_on_from_a_checkpoint_of_the_same_run(training: Training) -> None:
@@ -190,7 +257,11 @@ def test_training_can_always_go_on_from_a_checkpoint_of_the_same_run(training: T
 
 
 def test_a_run_may_choose_only_among_the_environments_instance_types(training: Training) -> None:
-    [parameter] = [p for p in training_definition(training, AROUND)["Parameters"] if p["Name"] == "instance_type"]
+    found = [p for p in training_definition(training, AROUND)["Parameters"] if p["Name"] == "instance_type"]
+    if training.capacity == InstancePreferences():
+        assert found == [], "SageMaker chooses: nothing would read what a run says"
+        return
+    [parameter] = found
     assert parameter["EnumValues"] == list(training.instance_types)
     assert parameter["DefaultValue"] == training.instance_types[0]
 
@@ -212,7 +283,6 @@ def test_only_failures_of_the_service_are_tried_again(training: Training) -> Non
     assert kinds == {
         "Step.SERVICE_FAULT",
         "Step.THROTTLING",
-        "SageMaker.JOB_INTERNAL_ERROR",
         "SageMaker.CAPACITY_ERROR",
     }
 

@@ -1,13 +1,14 @@
 """A release pin decides what answers in production: a wrong one stops the synthesis, with every fault named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from environments import ENVIRONMENTS
-from stacks.config import SettingsError
+from environments import ENVIRONMENTS, PROD
+from stacks.config import Async, Endpoint, RealTime, SettingsError, Shadow
 from stacks.release import Release, read_releases
 from tests.stacks.synthesis import RELEASES
 
@@ -113,3 +114,34 @@ def test_a_pin_of_no_environment_is_refused_instead_of_ignored(tmp_path: Path) -
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no folder"):
         read_releases(tmp_path / "relaeses", ENVIRONMENTS)
+
+
+GPU = "ml.g5.xlarge"
+WITH_A_SHADOW = RealTime(instance_type=GPU, shadow=Shadow(instance_type=GPU))
+
+
+def test_a_second_pin_is_the_shadows(tmp_path: Path) -> None:
+    arn = good_pin()["model_package_arn"].removesuffix("/7") + "/8"
+    write(tmp_path, good_pin())
+    write(tmp_path, good_pin() | {"model_package_arn": arn, "model_package_version": 8}, "prod.shadow.json")
+    found = read_releases(tmp_path, {"prod": replace(PROD, endpoint=WITH_A_SHADOW)})
+    assert {name: release.model_package_arn.rsplit("/", 1)[1] for name, release in found.items()} == {
+        "prod": "7",
+        "prod.shadow": "8",
+    }
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "pins", "message"),
+    [
+        (WITH_A_SHADOW, ["prod.shadow.json"], "there is no prod.json whose requests it could get"),
+        (RealTime(instance_type=GPU), ["prod.json", "prod.shadow.json"], "has no shadow: give endpoint.shadow"),
+        (Async(instance_type=GPU), ["prod.json", "prod.shadow.json"], "cannot have a shadow: shadow variants exclude"),
+        (WITH_A_SHADOW, ["prod.json", "staging.shadow.json"], r"names no environment.*are prod"),
+    ],
+)
+def test_a_shadow_of_nothing_is_refused(tmp_path: Path, endpoint: Endpoint, pins: list[str], message: str) -> None:
+    for name in pins:
+        write(tmp_path, good_pin(), name)
+    with pytest.raises(SettingsError, match=message):
+        read_releases(tmp_path, {"prod": replace(PROD, endpoint=endpoint)})

@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 
 from tests.stacks.readable import plain
-from tests.stacks.synthesis import all_templates, resources
+from tests.stacks.synthesis import all_templates, only, resources
 
 
 def statements(stack: str, role: str) -> list[dict[str, Any]]:
+    """Of a role's policy, or of the policy InvokePolicy."""
+    template = all_templates()[stack]
     [policy] = [
         policy["Properties"]["PolicyDocument"]["Statement"]
-        for id_, policy in resources(all_templates()[stack], "AWS::IAM::Policy").items()
-        if id_.startswith(f"{role}DefaultPolicy")
+        for type_ in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+        for id_, policy in resources(template, type_).items()
+        if id_.startswith(f"{role}DefaultPolicy" if type_ == "AWS::IAM::Policy" else role)
     ]
     return policy
 
@@ -124,3 +127,92 @@ def test_the_endpoint_fetches_exactly_the_released_artefact_and_writes_nothing()
 def test_only_jobs_on_volumes_with_a_key_may_have_it_granted() -> None:
     assert may("local/training", "TrainRole", "kms:CreateGrant") == {"Key"}
     assert may("dev/training", "TrainRole", "kms:CreateGrant") == set()  # local disks: SageMaker takes no key for them
+
+
+ENDPOINT = "arn:aws:sagemaker:us-east-1:111111111111:endpoint/amplify-dev"
+ARTEFACT = "ArtifactBucket/runs/run7/model/t/output/model.tar.gz"
+PREFIXES = {  # mode: what the container's role reads beside its artefact, what it writes
+    "realtime": (set(), {"ArtifactBucket/captured/amplify-dev/*"}),
+    "async": (
+        {"ArtifactBucket/async/amplify-dev/input/*"},
+        {f"ArtifactBucket/async/amplify-dev/{part}/*" for part in ("output", "failure")},
+    ),
+    "serverless": (set(), set()),
+    "inference_components": (set(), set()),
+    "batch": ({"ArtifactBucket/transform/amplify-dev/input/*"}, {"ArtifactBucket/transform/amplify-dev/output/*"}),
+}
+
+
+@pytest.mark.parametrize("mode", PREFIXES)
+def test_a_serving_role_reads_its_artefact_and_touches_only_the_prefixes_of_its_mode(mode: str) -> None:
+    reads, writes = PREFIXES[mode]
+    assert may(f"modes/{mode}", "Role", "s3:GetObject") == {ARTEFACT} | reads
+    assert may(f"modes/{mode}", "Role", "s3:PutObject") == writes
+    assert may(f"modes/{mode}", "Role", "kms:GenerateDataKey") == ({"Key"} if writes else set())
+    assert may(f"modes/{mode}", "Role", "s3:DeleteObject") == set()
+
+
+def test_a_shadow_fetches_its_own_artefact_and_not_the_others() -> None:
+    read = may("modes/realtime", "ShadowRole", "s3:GetObject")
+    assert read == {"ArtifactBucket/runs/run8/model/t/output/model.tar.gz"}
+
+
+def test_the_queues_role_tells_its_two_topics_and_no_other() -> None:
+    topics = set(resources(all_templates()["modes/async"], "AWS::SNS::Topic"))
+    assert may("modes/async", "Role", "sns:Publish") == {f"${{{topic}}}" for topic in topics}
+    assert len(topics) == 2
+
+
+AT_ONCE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream")
+JOBS = ("AddTags", "CreateTransformJob", "DescribeTransformJob", "StopTransformJob")
+INVOKING: dict[str, tuple[tuple[str, ...], set[str]]] = {  # mode: actions, on which resources
+    "realtime": (AT_ONCE, {ENDPOINT}),
+    "serverless": (AT_ONCE, {ENDPOINT}),
+    "async": (("InvokeEndpointAsync",), {ENDPOINT}),
+    "inference_components": (AT_ONCE, {ENDPOINT, ENDPOINT.replace("endpoint/", "inference-component/")}),
+    "batch": (JOBS, {ENDPOINT.replace("endpoint/amplify-dev", "transform-job/amplify-dev-*")}),
+}
+
+
+@pytest.mark.parametrize("mode", INVOKING)
+def test_the_named_roles_and_nobody_else_may_ask_exactly_this_endpoint(mode: str) -> None:
+    actions = {
+        action.removeprefix("sagemaker:")
+        for statement in statements(f"modes/{mode}", "InvokePolicy")
+        for action in (statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]])
+        if action.startswith("sagemaker:")
+    }
+    found = {action: may(f"modes/{mode}", "InvokePolicy", f"sagemaker:{action}") for action in actions}
+    allowed, where = INVOKING[mode]
+    assert found == dict.fromkeys(allowed, where)
+    policy = only(all_templates()[f"modes/{mode}"], "AWS::IAM::ManagedPolicy")
+    assert policy["Roles"] == ["analysis-notebooks", "screening"]
+    assert not {"Users", "Groups"} & set(policy)
+
+
+def test_without_named_invokers_the_right_to_ask_is_nobodys() -> None:
+    policy = only(all_templates()["prod/endpoint"], "AWS::IAM::ManagedPolicy")
+    assert not {"Roles", "Users", "Groups"} & set(policy)
+
+
+def test_who_asks_a_queue_puts_requests_and_gets_answers_and_cannot_read_what_others_asked() -> None:
+    put = may("modes/async", "InvokePolicy", "s3:PutObject")
+    got = may("modes/async", "InvokePolicy", "s3:GetObject")
+    assert put == {"ArtifactBucket/async/amplify-dev/input/*"}
+    assert got == {f"ArtifactBucket/async/amplify-dev/{part}/*" for part in ("output", "failure")}
+
+
+def test_transform_jobs_may_be_started_of_this_model_only() -> None:
+    [create] = [s for s in statements("modes/batch", "InvokePolicy") if s["Action"] == "sagemaker:CreateTransformJob"]
+    [model] = resources(all_templates()["modes/batch"], "AWS::SageMaker::Model")
+    assert create["Condition"] == {"ArnEquals": {"sagemaker:ModelArn": {"Ref": model}}}
+
+
+def test_the_schedule_makes_and_deletes_its_endpoint_from_its_configuration_and_nothing_else() -> None:
+    [config] = resources(all_templates()["dev/endpoint"], "AWS::SageMaker::EndpointConfig")
+    allowed = {
+        action: may("dev/endpoint", "HoursRole", f"sagemaker:{action}")
+        for action in ("CreateEndpoint", "DeleteEndpoint")
+    }
+    assert allowed == {"CreateEndpoint": {ENDPOINT, f"${{{config}}}"}, "DeleteEndpoint": {ENDPOINT}}
+    assert len(statements("dev/endpoint", "HoursRole")) == 2

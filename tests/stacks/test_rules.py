@@ -1,6 +1,7 @@
 """Every rule holds in every template, and every rule notices the template that breaks it."""
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -59,11 +60,27 @@ def adding(type_: str) -> Callable[[Template], None]:
     return lambda template: template["Resources"].update(New={"Type": type_, "Properties": {}})
 
 
-def removing(type_: str) -> Callable[[Template], None]:
-    """Breaks a template: removes the first resource of a type."""
-    return lambda template: template["Resources"].pop(next(iter(resources(template, type_))))
+def removing(type_: str, start: str = "") -> Callable[[Template], None]:
+    """Breaks a template: removes the first resource of a type (its id starting so)."""
+    return lambda template: template["Resources"].pop(
+        next(id_ for id_ in resources(template, type_) if id_.startswith(start))
+    )
 
 
+def rewriting(old: str, new: str) -> Callable[[Template], None]:
+    """Breaks a template: changes the text of the first pipeline's definition."""
+
+    def breakage(template: Template) -> None:
+        properties = next(iter(resources(template, "AWS::SageMaker::Pipeline").values()))["Properties"]
+        text = json.dumps(properties["PipelineDefinition"])
+        escaped = [json.dumps(part)[1:-1] for part in (old, new)]
+        assert escaped[0] in text
+        properties["PipelineDefinition"] = json.loads(text.replace(*escaped))
+
+    return breakage
+
+
+TRAINING_RULE = rules.training_jobs_are_isolated_encrypted_bounded_and_can_go_on
 PLAIN_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
 KMS_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
 HALF_PRIVATE = {
@@ -76,6 +93,32 @@ FULL_ACCESS = {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*"
 GROUP, INGRESS, EGRESS = (f"AWS::EC2::SecurityGroup{kind}" for kind in ("", "Ingress", "Egress"))
 VPC_ENDPOINT = "AWS::EC2::VPCEndpoint"
 BUCKET, ENDPOINT_CONFIG = "AWS::S3::Bucket", "AWS::SageMaker::EndpointConfig"
+
+
+def in_variant(field: str, value: Any, which: str = "ProductionVariants") -> Callable[[Template], None]:
+    """Breaks a template: sets a field of the first variant; None removes it."""
+
+    def breakage(template: Template) -> None:
+        variant = next(iter(resources(template, ENDPOINT_CONFIG).values()))["Properties"][which][0]
+        if value is None:
+            del variant[field]
+        else:
+            variant[field] = value
+
+    return breakage
+
+
+def keeping_without_a_key(*path: str) -> Callable[[Template], None]:
+    """Breaks a template: takes the key from a part of the endpoint configuration."""
+
+    def breakage(template: Template) -> None:
+        part = next(iter(resources(template, ENDPOINT_CONFIG).values()))["Properties"]
+        for name in path:
+            part = part[name]
+        del part["KmsKeyId"]
+
+    return breakage
+
 
 CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (rules.state_is_retained, "prod/storage", dropping(BUCKET, "DeletionPolicy")),
@@ -145,6 +188,72 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "prod/endpoint",
         setting("AWS::SageMaker::Endpoint", "DeploymentConfig", None),
     ),
+    (TRAINING_RULE, "dev/training", rewriting('"CheckpointConfig":', '"ResumeConfig":')),
+    (TRAINING_RULE, "dev/training", rewriting('"EnableNetworkIsolation":true,"EnableI', '"EnableI')),
+    (TRAINING_RULE, "local/training", rewriting('"EnableInterContainerTrafficEncryption":true', '"Encrypt":true')),
+    (TRAINING_RULE, "local/training", rewriting('"MaxRuntimeInSeconds":3600', '"MaxPendingTimeInSeconds":3600')),
+    (TRAINING_RULE, "local/training", rewriting('"KmsKeyId":', '"Key":')),
+    (rules.roles_serve_this_account_only, "dev/endpoint", trusting(Principal={"Service": "lambda.amazonaws.com"})),
+    (
+        rules.models_are_cut_off_from_the_network,
+        "modes/inference_components",
+        setting(ENDPOINT_CONFIG, "EnableNetworkIsolation", None),
+    ),
+    (rules.models_are_cut_off_from_the_network, "modes/serverless", in_variant("ServerlessConfig", None)),
+    (
+        rules.endpoint_volumes_have_a_key_where_sagemaker_takes_one,
+        "modes/serverless",
+        setting(ENDPOINT_CONFIG, "KmsKeyId", "k"),
+    ),
+    (
+        rules.endpoint_volumes_have_a_key_where_sagemaker_takes_one,
+        "modes/realtime",
+        in_variant("InstanceType", "ml.m5.xlarge", "ShadowProductionVariants"),
+    ),
+    (rules.what_people_send_is_kept_under_the_key, "modes/realtime", keeping_without_a_key("DataCaptureConfig")),
+    (
+        rules.what_people_send_is_kept_under_the_key,
+        "modes/async",
+        keeping_without_a_key("AsyncInferenceConfig", "OutputConfig"),
+    ),
+    (rules.gpu_fleets_name_their_machine_image, "modes/async", in_variant("InferenceAmiVersion", None)),
+    (
+        rules.gpu_fleets_name_their_machine_image,
+        "modes/realtime",
+        in_variant("InferenceAmiVersion", None, "ShadowProductionVariants"),
+    ),
+    (
+        rules.gpu_fleets_name_their_machine_image,
+        "local/endpoint",
+        in_variant("InferenceAmiVersion", "al2023-ami-sagemaker-inference-gpu-4-1"),
+    ),
+    (
+        rules.deployments_leave_scaling_alone,
+        "prod/endpoint",
+        setting("AWS::SageMaker::Endpoint", "RetainAllVariantProperties", None),
+    ),
+    (
+        rules.deployments_leave_scaling_alone,
+        "local/endpoint",
+        setting("AWS::SageMaker::Endpoint", "RetainAllVariantProperties", True),
+    ),
+    (
+        rules.what_can_be_without_capacity_can_wake,
+        "modes/async",
+        setting("AWS::CloudWatch::Alarm", "AlarmActions", ["arn:x"], "ModelEndpointScaling"),
+    ),
+    (
+        rules.what_can_be_without_capacity_can_wake,
+        "modes/inference_components",
+        removing("AWS::ApplicationAutoScaling::ScalingPolicy", "ModelEndpointScalingWake"),
+    ),
+    (rules.only_the_invoke_policy_lets_anybody_ask, "prod/endpoint", allowing(Action="sagemaker:InvokeEndpoint")),
+    (
+        rules.fleets_of_two_and_more_roll_back_by_alarm,
+        "modes/inference_components",
+        setting("AWS::SageMaker::InferenceComponent", "DeploymentConfig", None),
+    ),
+    (rules.users_of_a_role_wait_for_its_policy, "dev/endpoint", dropping("AWS::Scheduler::Schedule", "DependsOn")),
     (rules.alarms_ring_somewhere, "prod/endpoint", setting("AWS::CloudWatch::Alarm", "AlarmActions", [])),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Model", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Endpoint", "DependsOn")),
@@ -249,4 +358,4 @@ def test_every_rule_is_in_the_table() -> None:
         for name, rule in vars(rules).items()
         if callable(rule) and getattr(rule, "__module__", "") == rules.__name__ and not name.startswith("_")
     }
-    assert written - {rules.as_list, rules.allowing} == {rule for rule, _, _ in CASES}
+    assert written - {rules.as_list, rules.allowing, rules.variants} == {rule for rule, _, _ in CASES}

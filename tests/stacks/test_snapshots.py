@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.stacks.mode_examples import EXAMPLES, with_snapshots
 from tests.stacks.readable import readable
-from tests.stacks.synthesis import templates
 from tests.stacks.update_snapshots import SNAPSHOTS, snapshot
 
 STACKS = [
@@ -13,13 +13,14 @@ STACKS = [
         "dev": ("storage", "registry", "training", "endpoint"),
         "staging": ("storage", "registry", "network", "endpoint"),
         "prod": ("storage", "registry", "network", "endpoint"),
+        "modes": tuple(EXAMPLES),  # for the tests only: what an endpoint can be
     }.items()
     for stack in stacks
 ]
 
 
 def test_every_environment_has_its_stacks_and_each_a_snapshot() -> None:
-    assert sorted(templates()) == sorted(STACKS)
+    assert sorted(with_snapshots()) == sorted(STACKS)
     assert {path.relative_to(SNAPSHOTS).with_suffix("").as_posix() for path in SNAPSHOTS.glob("*/*.yaml")} == set(
         STACKS
     )
@@ -27,7 +28,7 @@ def test_every_environment_has_its_stacks_and_each_a_snapshot() -> None:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_template_is_what_its_snapshot_says(stack: str) -> None:
-    assert readable(templates()[stack]) == snapshot(stack).read_text(encoding="utf-8"), (
+    assert readable(with_snapshots()[stack]) == snapshot(stack).read_text(encoding="utf-8"), (
         f"{stack} changed: if that is meant, run `make snapshots` and let the diff be reviewed"
     )
 

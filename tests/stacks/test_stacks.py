@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.stacks.synthesis import manifests, only, resources, templates
+from tests.stacks.synthesis import all_templates, manifests, only, resources, templates
 
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
 
@@ -49,23 +49,27 @@ def life_cycles() -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def test_old_versions_of_proteins_and_models_go_after_a_quarter_and_those_of_checkpoints_after_a_day() -> None:
+def test_old_versions_of_proteins_and_models_go_after_a_quarter_and_those_of_passing_things_after_a_day() -> None:
     kept = {
         (bucket, rule.get("Prefix", "")): rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
         for bucket, rules in life_cycles().items()
         for rule in rules.values()
     }
-    assert kept == {("AccessLog", ""): 1, ("Data", ""): 90, ("Artifact", ""): 90, ("Artifact", "checkpoints/"): 1}
+    assert kept == {("AccessLog", ""): 1, ("Data", ""): 90, ("Artifact", ""): 90} | {
+        ("Artifact", f"{prefix}/"): 1 for prefix in ("checkpoints", "captured", "async")
+    }
 
 
-def test_only_access_logs_and_checkpoints_ever_expire_while_they_are_current() -> None:
+def test_only_access_logs_checkpoints_and_what_people_sent_ever_expire_while_they_are_current() -> None:
     expires = {
         (bucket, rule.get("Prefix", "")): rule["ExpirationInDays"]
         for bucket, rules in life_cycles().items()
         for rule in rules.values()
         if "ExpirationInDays" in rule
     }
-    assert expires == {("AccessLog", ""): 365, ("Artifact", "checkpoints/"): 30}
+    assert expires == {("AccessLog", ""): 365} | {
+        ("Artifact", f"{prefix}/"): 30 for prefix in ("checkpoints", "captured", "async")
+    }
 
 
 def test_every_rule_clears_up_uploads_that_were_never_finished() -> None:
@@ -75,8 +79,13 @@ def test_every_rule_clears_up_uploads_that_were_never_finished() -> None:
 
 
 def alarms(stack: str) -> dict[str, dict[str, Any]]:
-    found = resources(templates()[stack], "AWS::CloudWatch::Alarm").values()
-    return {alarm["Properties"]["MetricName"]: alarm["Properties"] for alarm in found}
+    """By metric, those that tell a person; what rings to scale is another matter."""
+    found = resources(all_templates()[stack], "AWS::CloudWatch::Alarm")
+    return {
+        alarm["Properties"]["MetricName"]: alarm["Properties"]
+        for id_, alarm in found.items()
+        if id_.startswith("Alarms")
+    }
 
 
 def test_the_alarms_watch_the_endpoint_by_name_in_the_units_of_the_metric() -> None:
@@ -89,6 +98,44 @@ def test_the_alarms_watch_the_endpoint_by_name_in_the_units_of_the_metric() -> N
     for alarm in watched.values():
         dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
         assert dimensions == {"EndpointName": "amplify-prod", "VariantName": variant}
+
+
+AT_ONCE = {"Invocation5XXErrors", "Invocation4XXErrors", "ModelLatency"}
+OF_A_QUEUE = {
+    *("Invocation5XXErrors", "InvocationFailures"),
+    *("ApproximateAgeOfOldestRequest", "HasBacklogWithoutCapacity"),
+}
+
+
+@pytest.mark.parametrize(
+    ("mode", "metrics", "dimensions"),
+    [
+        ("realtime", AT_ONCE, {("EndpointName", "VariantName")}),
+        ("async", OF_A_QUEUE, {("EndpointName", "VariantName"), ("EndpointName",)}),
+        ("serverless", AT_ONCE | {"ServerlessConcurrentExecutionsUtilization"}, {("EndpointName", "VariantName")}),
+        ("inference_components", AT_ONCE, {("InferenceComponentName",)}),
+        ("batch", set(), set()),
+    ],
+)
+def test_a_mode_is_watched_by_the_metrics_that_sagemaker_writes_of_it(
+    mode: str, metrics: set[str], dimensions: set[tuple[str, ...]]
+) -> None:
+    watched = alarms(f"modes/{mode}")
+    assert set(watched) == metrics
+    assert {tuple(one["Name"] for one in alarm["Dimensions"]) for alarm in watched.values()} == dimensions
+
+
+def test_the_queue_is_watched_as_a_whole_and_its_requests_by_variant() -> None:
+    watched = alarms("modes/async")
+    assert [one["Name"] for one in watched["ApproximateAgeOfOldestRequest"]["Dimensions"]] == ["EndpointName"]
+    assert watched["ApproximateAgeOfOldestRequest"]["Threshold"] == 60 * 60  # seconds
+
+
+def test_of_a_queue_only_the_servers_own_errors_take_a_release_back() -> None:
+    template = all_templates()["modes/async"]
+    rollback = only(template, "AWS::SageMaker::Endpoint")["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
+    metrics = {template["Resources"][alarm["AlarmName"]["Ref"]]["Properties"]["MetricName"] for alarm in rollback}
+    assert metrics == {"Invocation5XXErrors"}
 
 
 def test_errors_and_latency_take_a_release_back_and_bad_requests_do_not() -> None:

@@ -1,0 +1,37 @@
+"""Synthesis warns of machines that would mostly wait for each other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aws_cdk.assertions import Annotations, Match
+
+from environments import DEV
+from stacks.config import Environment
+from stacks.stage import AmplifyStage
+from stacks.training import TrainingStack
+from tests.stacks.synthesis import ROOT, new_app
+
+assert DEV.training is not None
+WITHOUT_EFA, WITH_EFA = ("ml.g5.xlarge", "ml.g5.12xlarge"), ("ml.p4d.24xlarge",)
+
+
+def warnings(environment: Environment, folder: Path) -> list[str]:
+    stage = AmplifyStage(new_app(folder), environment, release=None, model_code=ROOT / "model_code")
+    [stack] = [each for each in stage.node.children if isinstance(each, TrainingStack)]
+    found = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp("has no EFA"))
+    return [str(each.entry.data) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("types", "most", "warned"),
+    [(WITHOUT_EFA, 2, True), (WITHOUT_EFA, 1, False), (WITH_EFA, 8, False)],
+)
+def test_several_gpu_machines_without_the_fast_network_are_warned_of(
+    types: tuple[str, ...], most: int, warned: bool, tmp_path: Path
+) -> None:
+    training = replace(DEV.training, instance_types=types, max_instance_count=most)
+    found = warnings(replace(DEV, training=training), tmp_path)
+    assert bool(found) is warned
+    if warned:
+        assert "up to 2 machines may train together, but ml.g5.xlarge has no EFA" in found[0]
