@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from local_aws import pipeline_metrics, store
+from local_aws import identity, pipeline_metrics, store
 from local_aws.errors import SageMakerError, invalid, not_emulated
 from local_aws.expressions import Context, ExpressionError
 from local_aws.listings import page
@@ -77,6 +77,7 @@ def start(scope: Scope, request: Request) -> dict[str, Any]:
                 "ParallelismConfiguration", pipeline.get("ParallelismConfiguration")
             ),
             "ClientRequestToken": request["ClientRequestToken"],
+            "_RoleArn": pipeline["RoleArn"],
             "CreationTime": now,
             "StartTime": now,
             "LastModifiedTime": now,
@@ -292,11 +293,12 @@ class _Runner:
         attempts: dict[int, int] = {}
         while True:
             try:
-                outcome = self._attempt(step)
+                with identity.acting_as(self._record.get("_RoleArn")):
+                    outcome = self._attempt(step)
             except StepStoppedError:
                 self._show(step, StepStatus="Stopped", EndTime=time.time())
                 return False
-            except (StepError, ExpressionError) as error:
+            except (StepError, ExpressionError, SageMakerError) as error:  # the last: the role cannot be assumed
                 if self._waits_to_retry(step, error, attempts):
                     continue
                 self._show(step, StepStatus="Failed", EndTime=time.time(), FailureReason=str(error))
