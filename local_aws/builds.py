@@ -32,7 +32,7 @@ class BuildError(Exception):
 
 
 def carry_out(build: Build) -> None:
-    """The whole build, in its project's role, and its result. In a thread, for the account and region of who began it."""
+    """The whole build, in its project's role, and its result. In a thread, for account and region of who began it."""
     failure: str | None = None
     try:
         with identity.acting_as(build.role_arn, "AWSCodeBuild", SERVICE):
