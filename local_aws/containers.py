@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from local_aws import identity
 from local_aws.log_shipping import LogShipper
 from local_aws.processes import Process, descendants, kill, wait_until, with_variable
-from local_aws.settings import Settings, current, scrubbed
+from local_aws.settings import Settings, administrator, current, scrubbed
 from local_aws.settings import client_environment as environment_of_clients
 
 logger = logging.getLogger("local_aws")
@@ -28,7 +29,6 @@ REPOSITORY = Path(__file__).parent.parent  # where `python -m local_aws` finds t
 LOG_NAME = "container.log"
 MARK = "LOCAL_AWS_CONTAINER"  # in the environment of everything that a container starts: its record's path
 HUB = "HF_"  # variables of the Hugging Face Hub, its token among them
-CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 class Container:
@@ -149,14 +149,19 @@ def base_environment() -> dict[str, str]:
 
 
 def aws_environment(account: str, region: str, *, credentials: bool = True) -> dict[str, str]:
-    """What a container knows of the world outside: this server as `account`, nothing of the user's AWS, and the Hub.
+    """What a container knows of the world outside: this server, as `account`'s administrator or, in strict mode, as the
+    role that is acted in (`identity`); nothing of the user's AWS; and the Hub.
 
     A container without a network gets no `credentials`, of either: it cannot reach them, and so it cannot here.
     """
-    variables = environment_of_clients(current().endpoint_url, account, region)
+    ours = current()
+    # In strict mode nobody is the administrator by mistake: without a role there are no credentials.
+    who = administrator(ours, account) if credentials and not ours.strict else None
+    variables = environment_of_clients(ours.endpoint_url, region, who, ours.certificate if ours.strict else None)
     if not credentials:
-        return {name: value for name, value in variables.items() if name not in CREDENTIALS}
-    return variables | {name: value for name, value in os.environ.items() if name.startswith(HUB)}
+        return variables
+    hub = {name: value for name, value in os.environ.items() if name.startswith(HUB)}
+    return variables | identity.container_variables() | hub
 
 
 def reap(settings: Settings, patience: float = 3.0) -> int:

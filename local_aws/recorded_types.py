@@ -30,6 +30,9 @@ def _random_id(prefix: str) -> Callable[[str, Properties, Scope], str]:
 
 
 TYPES: dict[str, RecordedType] = {
+    "AWS::Budgets::Budget": RecordedType(
+        ref=lambda name, properties, _scope: properties["Budget"].get("BudgetName", name), attributes={}
+    ),
     "AWS::EC2::FlowLog": RecordedType(ref=_random_id("fl"), attributes={}),
 }
 

@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws import server
+from local_aws import server, users
 from operate.errors import OperateError
 from operate.settings import Settings
 from stacks.config import Environment
@@ -63,7 +63,8 @@ def connect(environment: Environment, settings: Settings) -> Aws:
             raise OperateError(
                 "Local AWS is not running.", todo="Start it with `amplify up`, or do all with `make demo`."
             )
-        environ = local_environ(settings.user_environ, server.client_environment(settings.state))
+        who = users.credentials(settings.state, settings.local_user) if settings.local_user else None
+        environ = local_environ(settings.user_environ, server.client_environment(settings.state, who))
     else:
         region = {"AWS_REGION": environment.region, "AWS_DEFAULT_REGION": environment.region}
         environ = {**settings.user_environ, **region}

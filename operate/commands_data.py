@@ -36,6 +36,20 @@ def data_add(
         out.print(f"{uri}{' (was there already)' if unchanged else ''}", highlight=False, soft_wrap=True)
 
 
+@data_app.command("ready")
+def data_ready(context: typer.Context, env: Env = "local") -> None:
+    """Say that the proteins are all there: a run begins, where the environment has `on_arrival` and none is active."""
+    environment = environment_named(env)
+    if environment.training is None or not environment.training.on_arrival:
+        raise OperateError(
+            f"In environment {env} no run begins when proteins are ready.",
+            todo="Start one with `amplify train`, or set on_arrival in environments.py and deploy.",
+        )
+    aws = aws_access.connect(environment, context.obj)
+    uri = data.ready(aws.client("s3"), deployment.output(aws, "storage", "DataBucketName"))
+    out.print(f"{uri} is put; `amplify runs` shows the run that it begins.", highlight=False, soft_wrap=True)
+
+
 @data_app.command("remove")
 def data_remove(
     context: typer.Context,

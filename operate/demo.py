@@ -21,6 +21,7 @@ from rich.table import Table
 from local_aws import server
 from operate import aws as aws_access
 from operate import data, deployment, fasta, pipeline_run, proteomes, releases, report
+from operate import image as images
 from operate.aws import Aws
 from operate.cdk import Cdk
 from operate.client import AmplifyClient
@@ -181,6 +182,7 @@ def train(aws: Aws, screen: Screen, plan: Plan) -> tuple[str, Record]:
             "overrides": plan.overrides,
             "data": f"s3://{bucket}/proteins/{plan.folder}",
             "heldout": f"s3://{bucket}/heldout/{plan.folder}",
+            "image": images.wait_until_built(aws, step.show).by_digest,
         }
         execution = pipeline_run.start(aws, pipeline, parameters, title="amplify demo")
         step.say(f"recipe {plan.recipe}, run {execution.rsplit('/', 1)[-1]}")

@@ -146,17 +146,22 @@ def clone(folder: Path, trap: Trap) -> Project:
     return Project(root=root, state=root / ".local", environ=kept | hub | trap.settings(folder), trap=trap)
 
 
+def write_proteins(root: Path) -> None:
+    """Two files of them in the project's folder: those to learn from, and those to be asked about."""
+    (root / "known.fasta").write_text(proteins(400, 1))
+    (root / "new.fasta").write_text(proteins(60, 2))
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Project]:
     """Deployed, trained, approved and served, by the commands that the README names."""
     made = clone(tmp_path_factory.mktemp("e2e"), trap)
-    root = made.root
     try:
         made.amplify("up")
         made.amplify("deploy")
-        for name, count, seed, flags in (("known.fasta", 400, 1, ()), ("new.fasta", 60, 2, ("--held-out",))):
-            (root / name).write_text(proteins(count, seed))
-            made.amplify("data", "add", name, *flags)
+        write_proteins(made.root)
+        made.amplify("data", "add", "known.fasta")
+        made.amplify("data", "add", "new.fasta", "--held-out")
         made.amplify("train", *LEARNING, "--watch")
         made.amplify("approve", "--yes")
         made.amplify("deploy")

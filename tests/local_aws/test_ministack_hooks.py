@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from local_aws import ministack_patches, ministack_stacks, persistence
+from local_aws.processes import wait_until
 
 SIGNED = "AWS4-HMAC-SHA256 Credential=222222222222/20260101/eu-west-1/{}/aws4_request, SignedHeaders=host, Signature=0"
 FOLLOWED = {
@@ -446,3 +447,141 @@ def test_cron_expressions_name_minutes():
     assert ministack_patches.next_of_cron("cron(0 7 ? * MON-FRI *)", after) == datetime(2026, 11, 30, 7, tzinfo=UTC)
     with pytest.raises(ValueError, match="no AWS cron expression"):
         ministack_patches.next_of_cron("cron(0 7 * * MON-FRI *)", after)
+
+
+def test_ecr_says_that_an_image_is_missing_where_we_let_it(ministack, monkeypatch):
+    ecr = ministack_patches.ecr
+    monkeypatch.setattr(ecr, "_describe_images", ecr._describe_images)
+    headers = {"x-amz-target": "AmazonEC2ContainerRegistry_V20150921.CreateRepository"}
+    request(ministack, "ecr", "/", b'{"repositoryName": "hooks"}', **headers)
+    headers["x-amz-target"] = "AmazonEC2ContainerRegistry_V20150921.DescribeImages"
+    asked = b'{"repositoryName": "hooks", "imageIds": [{"imageTag": "none"}]}'
+    assert request(ministack, "ecr", "/", asked, **headers).status_code == 200, "ministack refuses now: the hook can go"
+    ministack_patches.miss_images()
+    answer = request(ministack, "ecr", "/", asked, **headers)
+    assert (answer.status_code, answer.json()["__type"]) == (400, "ImageNotFoundException")
+    assert "imageTag:'none'" in answer.json()["message"]
+    assert request(ministack, "ecr", "/", b'{"repositoryName": "hooks"}', **headers).json() == {"imageDetails": []}
+
+
+@pytest.fixture
+def codebuild(monkeypatch):
+    """ministack's CodeBuild, its hooks as they were after the test."""
+    codebuild = ministack_patches.codebuild
+    for name in ("EXECUTE_BUILDS", "_execute_build", "_get_docker"):
+        monkeypatch.setattr(codebuild, name, getattr(codebuild, name))
+    return codebuild
+
+
+def call_codebuild(ministack, operation, **parameters):
+    headers = {"x-amz-target": f"CodeBuild_20161006.{operation}"}
+    return request(ministack, "codebuild", "/", json.dumps(parameters).encode(), **headers).json()
+
+
+def project(name):
+    given = [{"name": "IMAGE", "value": "repository:tag"}]
+    return {
+        "name": name,
+        "source": {"type": "NO_SOURCE"},
+        "artifacts": {"type": "NO_ARTIFACTS"},
+        "environment": {"type": "LINUX_CONTAINER", "image": "i", "environmentVariables": given},
+        "serviceRole": "arn:aws:iam::222222222222:role/any",
+    }
+
+
+@pytest.mark.parametrize(("failure", "status"), [(None, "SUCCEEDED"), ("no disk", "FAILED")])
+def test_a_build_is_ours_from_its_start_to_its_end(ministack, codebuild, failure, status):
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def carry_out(build):
+        assert build.variables == {"IMAGE": "repository:tag"}
+        assert (ministack_patches.account(), ministack_patches.region()) == ("222222222222", "eu-west-1")
+        build.begin("BUILD")
+        began.set()
+        go_on.wait(10)
+        build.end(failure)
+        ended.set()
+
+    ministack_patches.run_builds(carry_out)
+    name = f"hooks-{status}"
+    call_codebuild(ministack, "CreateProject", **project(name))
+    started = call_codebuild(ministack, "StartBuild", projectName=name)["build"]
+    assert started["buildStatus"] == "IN_PROGRESS"
+    assert began.wait(10)
+
+    def described():
+        return call_codebuild(ministack, "BatchGetBuilds", ids=[started["id"]])["builds"][0]
+
+    assert described()["currentPhase"] == "BUILD"
+    go_on.set()
+    assert ended.wait(10)
+    phases = {phase["phaseType"]: phase for phase in described()["phases"]}
+    assert (described()["buildStatus"], phases["BUILD"]["phaseStatus"]) == (status, status)
+    assert phases["QUEUED"]["phaseStatus"] == "SUCCEEDED"
+    assert [context["message"] for context in phases["BUILD"].get("contexts", [])] == ([failure] if failure else [])
+
+
+def test_a_build_that_somebody_stops_is_not_finished_by_us(ministack, codebuild):
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def carry_out(build):
+        began.set()
+        go_on.wait(10)
+        build.end()
+        ended.set()
+
+    ministack_patches.run_builds(carry_out)
+    call_codebuild(ministack, "CreateProject", **project("hooks-stopped"))
+    started = call_codebuild(ministack, "StartBuild", projectName="hooks-stopped")["build"]
+    assert began.wait(10)
+    call_codebuild(ministack, "StopBuild", id=started["id"])
+    go_on.set()
+    assert ended.wait(10)
+    [build] = call_codebuild(ministack, "BatchGetBuilds", ids=[started["id"]])["builds"]
+    assert build["buildStatus"] == "STOPPED"
+
+
+def test_a_project_of_a_stack_keeps_the_log_group_it_names(ministack, codebuild):
+    groups = []
+    ministack_patches.run_builds(lambda build: groups.append(build.log[0]))
+    properties = {
+        "Name": "hooks-log",
+        "ServiceRole": "arn:aws:iam::222222222222:role/any",
+        "Source": {"Type": "NO_SOURCE"},
+        "Artifacts": {"Type": "NO_ARTIFACTS"},
+        "Environment": {"Type": "LINUX_CONTAINER", "Image": "i", "ComputeType": "BUILD_GENERAL1_SMALL"},
+        "LogsConfig": {"CloudWatchLogs": {"Status": "ENABLED", "GroupName": "a-group"}},
+    }
+    call_cloudformation(
+        ministack, "CreateStack", StackName="log", TemplateBody=template("AWS::CodeBuild::Project", **properties)
+    )
+    call_codebuild(ministack, "StartBuild", projectName="hooks-log")
+    properties["LogsConfig"]["CloudWatchLogs"]["GroupName"] = "another-group"
+    call_cloudformation(
+        ministack, "UpdateStack", StackName="log", TemplateBody=template("AWS::CodeBuild::Project", **properties)
+    )
+    call_codebuild(ministack, "StartBuild", projectName="hooks-log")
+    assert wait_until(lambda: len(groups) == 2, 10)
+    assert groups == ["a-group", "another-group"]
+
+
+def test_the_processes_of_functions_are_ended_by_name(ministack):
+    ended = []
+
+    class Process:
+        def terminate(self):
+            ended.append("terminated")
+
+        def poll(self):
+            return None
+
+        def wait(self, timeout):
+            return 0
+
+    runtime = ministack_patches.lambda_runtime
+    worker = runtime.Worker("f", {}, b"")
+    worker._proc = Process()
+    runtime._workers["key"] = [worker]
+    ministack_patches.end_functions()
+    assert ended == ["terminated"]
+    assert runtime._workers == {}
