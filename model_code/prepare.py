@@ -274,7 +274,7 @@ def resolve_init(init: str, recipe: Recipe, folder: Path) -> None:
 
         found = checkpoint.read_source(init)
         shapes = ((name, getattr(found.config, name), getattr(recipe, name)) for name in SHAPE)
-        wrong = [f"{name} {found} (recipe: {wanted})" for name, found, wanted in shapes if found != wanted]
+        wrong = [f"{name} {given} (recipe: {wanted})" for name, given, wanted in shapes if given != wanted]
         if found.config.max_length < recipe.window:
             wrong.append(f"max_length {found.config.max_length} (the recipe's window: {recipe.window})")
         if wrong:

@@ -57,7 +57,8 @@ def add_weights(s3: Any, bucket: str, path: Path, name: str) -> str:
     there = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
     if strangers := sorted({one["Key"] for one in there} - set(files)):
         raise OperateError(
-            f"{uri} holds other files already, such as {strangers[0]}.", todo="Give another name: --name …"
+            f"{uri} holds other files already, such as {strangers[0]}.",
+            todo="Give another name: --name of `amplify weights add`, whose answer `train --init` and `register` take.",
         )
     for key, file in files.items():
         _put(s3, bucket, key, file)

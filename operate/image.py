@@ -17,7 +17,7 @@ from operate.aws import Aws
 from operate.errors import OperateError
 
 ENDED_BADLY = ("FAILED", "FAULT", "TIMED_OUT", "STOPPED")
-POLL_S = 1.0
+POLL_S = 5.0
 POLL_LOCAL_S = 0.1
 
 Show = Callable[[str], None]
@@ -39,23 +39,18 @@ class Image:
         return f"{self.uri.rpartition(':')[0]}@{self.digest}"
 
 
-def find(aws: Aws) -> Image:
-    """The image as it is now. Raises OperateError where the training stack is not deployed."""
-    uri = deployment.output(aws, "training", "ImageUri")
-    return Image(uri=uri, digest=_digest(aws, uri))
-
-
 def wait_until_built(aws: Aws, show: Show, *, again: bool = False) -> Image:
     """The image, once it is built. `show` is told how far its build is.
 
     Where no build goes on, one is started; after one that ended badly only with `again`: it would end as badly. Raises
     OperateError with the reason and the place of the log.
     """
-    project, watched = deployment.output(aws, "training", "ImageBuildProjectName"), None
+    uri, project = (deployment.output(aws, "training", key) for key in ("ImageUri", "ImageBuildProjectName"))
+    watched: str | None = None
     while True:
-        uri = deployment.output(aws, "training", "ImageUri")
         build = _newest_build(aws, project, uri) if watched is None else _build(aws, watched)
-        image = find(aws)  # after the build: one that has succeeded has pushed its image
+        # Asked after the build: one that has succeeded has pushed its image.
+        image = Image(uri=uri, digest=_digest(aws, uri))
         if image.digest is not None:
             return image
         status = build["buildStatus"] if build else None
@@ -103,7 +98,10 @@ def _digest(aws: Aws, uri: str) -> str | None:
 def _newest_build(aws: Aws, project: str, uri: str) -> Mapping[str, Any] | None:
     """The newest build of this image: a project's older builds are of older code."""
     codebuild = aws.client("codebuild")
-    ids = codebuild.list_builds_for_project(projectName=project, sortOrder="DESCENDING")["ids"][:100]
+    try:
+        ids = codebuild.list_builds_for_project(projectName=project, sortOrder="DESCENDING")["ids"][:100]
+    except codebuild.exceptions.ResourceNotFoundException:
+        return None
     builds = codebuild.batch_get_builds(ids=ids)["builds"] if ids else []
     for build in sorted(builds, key=lambda one: ids.index(one["id"])):
         variables = {one["name"]: one["value"] for one in build["environment"].get("environmentVariables", [])}

@@ -65,7 +65,7 @@ class EndpointStack(cdk.Stack):
         self._output("InvokePolicyArn", self._invoke.managed_policy_arn)
 
     def _answer_at_once(self, settings: RealTime, shadow_release: Release | None) -> None:
-        storage, captured = self._storage, f"captured/{self._name}/"
+        storage = self._storage
         shadow = None
         if settings.shadow and shadow_release:
             role = self._container_role("ShadowRole", shadow_release)
@@ -74,7 +74,7 @@ class EndpointStack(cdk.Stack):
             self._output("ShadowModelPackageArn", package)
         if settings.capture:
             for role in (self._role, *([shadow.role] if shadow else [])):
-                role.write(storage.artifact_bucket, captured)
+                role.write(storage.artifact_bucket, f"captured/{self._name}/")
         alarms = self._alarms(settings.max_latency_ms)
         alarms.watch_queue("ConcurrentRequestsPerModel")
         self._watch_instances(settings.instance_type)
@@ -87,7 +87,7 @@ class EndpointStack(cdk.Stack):
             role=self._role,
             vpc=self._vpc,
             key=storage.key,
-            capture_uri=storage.artifact_bucket.s3_url_for_object(captured),
+            capture_uri=storage.artifact_bucket.s3_url_for_object("captured"),  # SageMaker adds the endpoint's name
             shadow=shadow,
             roll_back_on=alarms.roll_back_on,
         )

@@ -66,6 +66,7 @@ class ServiceEndpoints(Construct):
                         "sagemaker:InvokeEndpointWithResponseStream",
                     ),
                     arn("sagemaker", f"endpoint/{name}"),
+                    arn("sagemaker", f"inference-component/{name}"),
                 )
             ],
             "logs": [

@@ -77,7 +77,7 @@ def run(project: Project) -> dict[str, Any]:
 
 def captured(project: Project) -> int:
     bucket = project.output("storage", "ArtifactBucketName")
-    found = project.aws("s3").list_objects_v2(Bucket=bucket, Prefix="captured/amplify-local/amplify-local/model/")
+    found = project.aws("s3").list_objects_v2(Bucket=bucket, Prefix="captured/amplify-local/model/")
     return sum(one["Size"] for one in found.get("Contents", []))
 
 

@@ -121,12 +121,12 @@ def test_ready_proteins_start_exactly_one_run_and_none_while_it_goes(project: Pr
     # Proteins alone start nothing: they come one by one.
     project.aws("s3").put_object(Bucket=bucket, Key="proteins/more/READY.fasta", Body=b">x\nMKVLAG\n")
     project.amplify("data", "ready")
-    assert wait_until(lambda: len(new_runs()) == 1, 30)
+    assert wait_until(lambda: len(new_runs()) == 1, 60)
     [run] = new_runs()
     try:
         assert f"s3://{bucket}/proteins/READY arrived" in run["PipelineExecutionDescription"]
         project.aws("s3").put_object(Bucket=bucket, Key="proteins/READY", Body=uuid.uuid4().bytes)
-        assert wait_until(lambda: f"{run['PipelineExecutionArn']} is active" in said_by_the_function(project), 30)
+        assert wait_until(lambda: f"{run['PipelineExecutionArn']} is active" in said_by_the_function(project), 60)
         assert len(new_runs()) == 1
         # READY lies among the proteins and is none.
         assert wait_until(lambda: prepared(project, run["PipelineExecutionArn"]), 60)

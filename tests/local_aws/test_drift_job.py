@@ -15,7 +15,7 @@ from tests.model.capture_files import SHARES, asking, baseline, entropy, protein
 from tests.stacks.synthesis import ROOT
 
 BUCKET, ENDPOINT, PIPELINE = "drift-artifacts", "amplify-drift", "amplify-drift-drift"
-CAPTURED = f"captured/{ENDPOINT}/{ENDPOINT}/model/"
+CAPTURED = f"captured/{ENDPOINT}/model/"
 LIMITS = Drift()
 SECONDS = 150
 

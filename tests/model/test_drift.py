@@ -16,7 +16,7 @@ from stacks.config import Drift
 from tests.model import s3_server
 from tests.model.capture_files import SHARES, asking, baseline, captured, entropy, make_job, proteins
 
-PREFIX = "captured/amplify-dev/amplify-dev/model/"
+PREFIX = "captured/amplify-dev/model/"
 TRAINING = baseline(proteins(3_000, seed=1))
 LIMITS = Drift()
 

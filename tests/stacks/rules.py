@@ -190,7 +190,10 @@ def queues_are_encrypted_and_refuse_plain_http(template: Template) -> Iterable[s
 
 
 def what_calls_a_function_keeps_the_events_that_it_fails_on(template: Template) -> Iterable[str]:
-    """A function called by events; the one of a deployment answers who waits for it."""
+    """A function called by events; the one of a deployment answers who waits for it.
+
+    An alarm may stand in for the queue of a schedule: a call that comes late is of no use there.
+    """
     asked = json.dumps([r["Properties"] for r in template["Resources"].values() if r["Type"].startswith("Custom::")])
     for id_, function in resources(template, "AWS::Lambda::Function").items():
         if f'"{id_}"' not in asked and "DeadLetterConfig" not in function["Properties"]:
@@ -199,16 +202,15 @@ def what_calls_a_function_keeps_the_events_that_it_fails_on(template: Template) 
         for target in rule["Properties"].get("Targets", []):
             if "DeadLetterConfig" not in target or "RetryPolicy" not in target:
                 yield f"{id_} forgets the events that it cannot deliver"
-    watched = [
+    rung_for = [
         dimension["Value"]
         for alarm in resources(template, "AWS::CloudWatch::Alarm").values()
-        if alarm["Properties"].get("MetricName") == "TargetErrorCount"
-        for dimension in alarm["Properties"]["Dimensions"]
+        for dimension in alarm["Properties"].get("Dimensions", [])
+        if alarm["Properties"].get("MetricName") == "TargetErrorCount" and dimension["Name"] == "ScheduleGroup"
     ]
     for id_, schedule in resources(template, "AWS::Scheduler::Schedule").items():
-        target = schedule["Properties"]["Target"]
-        kept = "DeadLetterConfig" in target or schedule["Properties"].get("GroupName") in watched
-        if not kept or "RetryPolicy" not in target:
+        target, rings = schedule["Properties"]["Target"], schedule["Properties"].get("GroupName") in rung_for
+        if "RetryPolicy" not in target or not (rings or "DeadLetterConfig" in target):
             yield f"{id_} forgets the calls that it cannot make"
 
 
@@ -348,7 +350,7 @@ def what_can_be_without_capacity_can_wake(template: Template) -> Iterable[str]:
 def only_the_invoke_policy_lets_anybody_ask(template: Template) -> Iterable[str]:
     for id_, statement in allowing(template):
         actions = as_list(statement["Action"])
-        if any("sagemaker:Invoke" in action for action in actions) and not id_.startswith(INVOKE_POLICY):
+        if any(action.startswith("sagemaker:Invoke") for action in actions) and not id_.startswith(INVOKE_POLICY):
             yield f"{id_} allows {actions}"
 
 

@@ -12,7 +12,9 @@ from stacks.config import Canary, Capture, Endpoint, RealTime, Rolling, Settings
 from stacks.config.endpoint.modes import FEATURES, MODES, TABLE, Feature, Mode, permits, refusal
 from stacks.instance_types import has_gpu
 from tests.stacks.mode_examples import EXAMPLES, endpoint_stack
+from tests.stacks.readable import plain
 from tests.stacks.synthesis import ROOT, Template, only, resources
+from tests.stacks.test_roles import may
 from tests.stacks.update_snapshots import modes_page
 
 GPU, CPU = "ml.g5.xlarge", "ml.m5.xlarge"
@@ -138,6 +140,16 @@ def test_an_asynchronous_endpoint_starts_one_instance_though_it_may_have_none() 
     [variant] = only(template, "AWS::SageMaker::EndpointConfig")["ProductionVariants"]
     assert variant["InitialInstanceCount"] == 1
     assert only(template, "AWS::ApplicationAutoScaling::ScalableTarget")["MinCapacity"] == 0
+
+
+def test_captures_lie_where_the_role_may_write_once_sagemaker_has_added_the_endpoints_name() -> None:
+    template = endpoint_stack(EXAMPLES["realtime"])
+    config = only(template, "AWS::SageMaker::EndpointConfig")["DataCaptureConfig"]
+    assert plain(config["DestinationS3Uri"]).endswith("}/captured")
+    assert config["InitialSamplingPercentage"] == 5
+    name = only(template, "AWS::SageMaker::Endpoint")["EndpointName"]
+    written = may("modes/realtime", "Role", "s3:PutObject")
+    assert written == {f"ArtifactBucket/captured/{name}/*"}
 
 
 def test_a_shadow_gets_its_share_against_the_weight_of_the_other() -> None:

@@ -72,7 +72,7 @@ def test_sagemaker_would_take_the_job_with_a_volume_key_where_it_takes_one(insta
     around = DriftSurroundings(
         image_uri=f"111111111111.dkr.ecr.us-east-1.amazonaws.com/amplify-dev@sha256:{'0' * 64}",
         model_uri="s3://artifacts/runs/a/model/output/model.tar.gz",
-        captured_uri="s3://artifacts/captured/amplify-dev/amplify-dev/model/",
+        captured_uri="s3://artifacts/captured/amplify-dev/model/",
         report_uri="s3://artifacts/drift/",
         endpoint_name="amplify-dev",
         metric_namespace="amplify/dev",
@@ -89,7 +89,7 @@ def test_sagemaker_would_take_the_job_with_a_volume_key_where_it_takes_one(insta
 
 def test_the_drift_job_reads_captured_requests_and_its_model_and_writes_its_report() -> None:
     assert may(WATCHED, "DriftRole", "s3:GetObject") == {
-        "ArtifactBucket/captured/amplify-prod/amplify-prod/model/*",
+        "ArtifactBucket/captured/amplify-prod/model/*",
         "ArtifactBucket/runs/k3x9q2m7w1ab/model/pipelines-k3x9q2m7w1ab-Train-Yk2pQ0dV1s/output/model.tar.gz",
     }
     assert may(WATCHED, "DriftRole", "s3:PutObject") == {"ArtifactBucket/drift/*"}

@@ -228,7 +228,8 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (TRAINING_RULE, "local/training", rewriting('"EnableInterContainerTrafficEncryption":true', '"Encrypt":true')),
     (TRAINING_RULE, "local/training", rewriting('"MaxRuntimeInSeconds":3600', '"MaxPendingTimeInSeconds":3600')),
     (TRAINING_RULE, "local/training", rewriting('"KmsKeyId":', '"Key":')),
-    (rules.roles_serve_this_account_only, "dev/endpoint", trusting(Principal={"Service": "lambda.amazonaws.com"})),
+    (rules.roles_serve_this_account_only, "dev/endpoint", trusting(Principal={"Service": "ecs.amazonaws.com"})),
+    (EVENTS, "dev/endpoint", removing("AWS::CloudWatch::Alarm", "HoursNotDone")),
     (
         rules.models_are_cut_off_from_the_network,
         "modes/inference_components",
