@@ -65,7 +65,7 @@ clean: down     ## forget everything local: AWS's state, reports, installed pack
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
 	  { echo "Python 3.11.4 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make setup PYTHON=python3.12"; exit 1; }
 	@echo "Setting up the virtual environment .venv (a few minutes the first time)"
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@if [ -n "$(TORCH_INDEX_URL)" ]; then echo "  torch, from $(TORCH_INDEX_URL)"; \
 	  .venv/bin/pip install -q --index-url "$(TORCH_INDEX_URL)" "$$(grep '^torch==' requirements-dev.txt)"; fi
 	@echo "  Python packages, pinned in requirements*.txt and constraints.txt"

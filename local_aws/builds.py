@@ -13,13 +13,15 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws import images
+from local_aws import identity, images
 from local_aws.clients import client
 from local_aws.containers import base_environment
+from local_aws.errors import SageMakerError
 from local_aws.ministack_patches import Build, account, region
 
 logger = logging.getLogger("local_aws")
 
+SERVICE = "codebuild.amazonaws.com"
 VARIABLES = ("IMAGE", "BUNDLE", "BUNDLE_SHA256", "RECORDS")
 INVENTORY = "inventory.py"  # of the image's code: writes what the image is made of
 INVENTORY_SECONDS = 60
@@ -30,11 +32,24 @@ class BuildError(Exception):
 
 
 def carry_out(build: Build) -> None:
-    """The whole build, and its result. Runs in a thread, for the account and region of who started it."""
+    """The whole build, in its project's role, and its result. In a thread, for account and region of who began it."""
     failure: str | None = None
     try:
-        log = _Log(*build.log)
-        build.begin("PRE_BUILD")
+        with identity.acting_as(build.role_arn, "AWSCodeBuild", SERVICE):
+            failure = _carry_out(build)
+    except (SageMakerError, ClientError, BotoCoreError) as error:  # the role cannot be assumed, or may write no log
+        failure = str(error)
+    except Exception as error:
+        logger.exception("build %s", build.id)
+        failure = f"a bug of local AWS: {error!r}"
+    build.end(failure)
+
+
+def _carry_out(build: Build) -> str | None:
+    """Why the build failed; None where it did not."""
+    log = _Log(*build.log)
+    build.begin("PRE_BUILD")
+    try:
         variables = _variables(build.variables)
         log.say(f"fetch {variables['BUNDLE']}")
         images.fetch(variables["IMAGE"], variables["BUNDLE"], account(), region())
@@ -44,12 +59,9 @@ def carry_out(build: Build) -> None:
         build.begin("POST_BUILD")
         _keep_inventory(image, variables["RECORDS"], log)
     except (BuildError, images.ImageError, ClientError, BotoCoreError) as error:
-        failure = str(error)
-        log.say(failure)
-    except Exception as error:
-        logger.exception("build %s", build.id)
-        failure = f"a bug of local AWS: {error!r}"
-    build.end(failure)
+        log.say(str(error))
+        return str(error)
+    return None
 
 
 def _variables(given: Mapping[str, str]) -> Mapping[str, str]:
@@ -95,8 +107,10 @@ class _Log:
     def __init__(self, group: str, stream: str) -> None:
         self._logs = client("logs", account(), region())
         self._where = {"logGroupName": group, "logStreamName": stream}
-        with contextlib.suppress(self._logs.exceptions.ResourceAlreadyExistsException):  # the stack's own group
-            self._logs.create_log_group(logGroupName=group)
+        with identity.as_the_service():
+            logs = client("logs", account(), region())
+            with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):  # the stack's own group
+                logs.create_log_group(logGroupName=group)
         self._logs.create_log_stream(**self._where)
 
     def say(self, line: str) -> None:

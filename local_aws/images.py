@@ -24,6 +24,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from local_aws import identity
 from local_aws.clients import client
 from local_aws.files import write_whole
 from local_aws.settings import current
@@ -79,10 +80,12 @@ def resolve(image_uri: str, account: str, region: str) -> Image:
                     "build in CodeBuild; that build says what became of it"
                 )
         digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+        _pull(ecr, uri["repository"], manifest)
         if uri["digest"] and digest != uri["digest"]:
             raise ImageError(f"{image_uri}: the manifest kept under this digest is another one ({digest})")
         sha256 = _layer(image_uri, manifest)
-        return Image(digest=digest, folder=_unpacked(sha256, _bundle(sha256, account, region)))
+        with identity.as_the_service():  # the asset bucket stands for the layer, which pulling has a right to
+            return Image(digest=digest, folder=_unpacked(sha256, _bundle(sha256, account, region)))
 
 
 def command(image: Image, verb: str | Sequence[str]) -> list[str]:
@@ -97,6 +100,19 @@ def _manifest(ecr: Any, repository: str, image_id: dict[str, str]) -> str | None
     except ClientError as error:
         raise ImageError(f"ECR repository {repository}: {error.response['Error']['Message']}") from error
     return found[0]["imageManifest"] if found else None
+
+
+def _pull(ecr: Any, repository: str, manifest: str) -> None:
+    """What else a role needs permissions for when it pulls: to sign in to the registry, and to be told where each layer
+    is. Raises ImageError. The layer itself is here already."""
+    if identity.acting() is None:
+        return
+    try:
+        ecr.get_authorization_token()
+        for layer in json.loads(manifest).get("layers", []):
+            ecr.get_download_url_for_layer(repositoryName=repository, layerDigest=layer["digest"])
+    except ClientError as error:
+        raise ImageError(f"ECR repository {repository}: {error.response['Error']['Message']}") from error
 
 
 def fetch(image_uri: str, bundle_uri: str, account: str, region: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import ministack.app as ministack
 from ministack.core import lambda_runtime, persistence, responses, router
 from ministack.services import cloudwatch, codebuild, ecr, eventbridge, s3
-from ministack.services.cloudformation import provisioners, stacks
+from ministack.services.cloudformation import changesets, handlers, provisioners, stacks
 
 Headers = dict[str, str]
 Query = dict[str, list[str]]
@@ -61,6 +61,11 @@ def account() -> str:
 def region() -> str:
     """The region of the request, or of the stack, that this code runs for."""
     return str(responses.get_region())
+
+
+def access_key(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> str:
+    """Whose signature a request has, which ministack checks in strict mode; "" for none."""
+    return str(router.extract_access_key_id(headers, query))
 
 
 def request_scope(account: str, region: str) -> AbstractContextManager[None]:
@@ -108,13 +113,42 @@ def run_in_threads() -> None:
     stacks._runs_on_worker_thread = _runs_on_worker_thread
 
 
+def join_in_conditions() -> None:
+    """Let a template's conditions use Fn::Join, as CDK's bootstrap template does: ministack takes every such text for a
+    filled one, so that the CDK's deployment roles come out with empty policies and trust."""
+    evaluate = stacks._evaluate_conditions
+
+    def _evaluate_conditions(template: dict[str, Any], params: dict[str, dict[str, Any]]) -> dict[str, bool]:
+        joined = _joined(template.get("Conditions", {}), params)
+        found: dict[str, bool] = evaluate({**template, "Conditions": joined}, params)
+        return found
+
+    for module in (stacks, handlers, changesets):
+        module._evaluate_conditions = _evaluate_conditions
+
+
+def _joined(value: Any, params: dict[str, dict[str, Any]]) -> Any:
+    """`value` with every Fn::Join of texts and list parameters done."""
+    if isinstance(value, list):
+        return [_joined(member, params) for member in value]
+    if not isinstance(value, dict):
+        return value
+    if "Fn::Join" not in value:
+        return {key: _joined(member, params) for key, member in value.items()}
+    between, parts = value["Fn::Join"]
+    if isinstance(parts, dict):  # the Ref of a list
+        given = str(params[parts["Ref"]]["Value"])
+        return between.join(part.strip() for part in given.split(",")) if given else ""
+    return between.join(str(params[part["Ref"]]["Value"]) if isinstance(part, dict) else part for part in parts)
+
+
 def wrap_bucket(
     apply: Callable[[str, Properties, Properties], None], delete: Callable[[str, Properties], None]
 ) -> None:
     """Have `apply(bucket, old properties, new properties)` called after ministack made or updated an AWS::S3::Bucket,
     and `delete` in place of ministack's deletion."""
-    handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
-    create, update, remove = handlers["create"], handlers["update"], handlers["delete"]
+    ours = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
+    create, update, remove = ours["create"], ours["update"], ours["delete"]
 
     def create_bucket(logical_id: str, properties: Properties, stack_name: str) -> Created:
         name, attributes = create(logical_id, properties, stack_name)
@@ -130,7 +164,7 @@ def wrap_bucket(
         apply(name, old if name == physical_id else {}, new)
         return name, attributes
 
-    handlers.update(create=create_bucket, update=update_bucket, delete=delete)
+    ours.update(create=create_bucket, update=update_bucket, delete=delete)
 
 
 # ---- S3 --------------------------------------------------------------------------------------------------------------
@@ -288,6 +322,7 @@ class Build:
 
     def __init__(self, build_id: str, project: Properties) -> None:
         self.id = build_id
+        self.role_arn = str(project["serviceRole"])
         self.variables = {one["name"]: one["value"] for one in project["environment"].get("environmentVariables", [])}
         self._record = codebuild._builds[build_id]
         self._record["logs"]["groupName"] = log_group_of(project)

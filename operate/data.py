@@ -77,6 +77,20 @@ def listed(s3: Any, bucket: str) -> list[dict[str, Any]]:
     return found
 
 
+def remove(s3: Any, bucket: str, keys: list[str]) -> None:
+    """Delete files; the bucket keeps their versions. Raises OperateError, and deletes none, where one is not there."""
+    prefixes = {"training": "proteins/", "held out": "heldout/"}
+    there = {prefixes[one["use"]] + one["file"] for one in listed(s3, bucket)}
+    if unknown := [key for key in keys if key not in there]:
+        known = ", ".join(sorted(there)) or "nothing"
+        raise OperateError(
+            f"s3://{bucket}/{unknown[0]} is not there; there is {known}.",
+            todo="Give the name as `amplify data list` shows it, with --held-out for a held-out file.",
+        )
+    for key in keys:
+        s3.delete_object(Bucket=bucket, Key=key)
+
+
 def _put(s3: Any, bucket: str, key: str, path: Path) -> bool:
     """Upload a file where the same bytes are not there already; returns whether it was uploaded."""
     with path.open("rb") as file:

@@ -63,7 +63,7 @@ class MonitoringStack(cdk.Stack):
     def _look_for_drift(self, drift: Drift, release: Release) -> None:
         environment, storage = self._environment, self._storage
         name, bucket = environment.resource_name, storage.artifact_bucket
-        captured = f"captured/{name}/{VARIANT_NAME}/"  # as SageMaker names what it captures
+        captured = f"captured/{name}/{VARIANT_NAME}/"  # SageMaker puts endpoint and variant below our prefix
 
         role = ServiceRole(self, "DriftRole", description="Reads captured requests and the model, writes a report")
         role.read(bucket, captured)

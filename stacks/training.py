@@ -65,7 +65,7 @@ class TrainingStack(cdk.Stack):
 
         prepare = ServiceRole(self, "PrepareRole", description="Reads proteins and starting weights, writes a dataset")
         prepare.read(data, "proteins/", "weights/")
-        prepare.read(artifacts, "runs/*/model/")  # `init` may be the model of an earlier run
+        prepare.read_by_name(artifacts, "runs/*/model/")  # `init` may be the archive of an earlier run
         prepare.write(artifacts, "runs/*/dataset/", "runs/*/init/")
         prepare.run_as_container(registry.repository, **PROCESSING_JOBS)
 
@@ -82,7 +82,7 @@ class TrainingStack(cdk.Stack):
 
         fetch = ServiceRole(self, "FetchRole", description="Reads weights from elsewhere, writes them as a model")
         fetch.read(data, "weights/")
-        fetch.read(artifacts, "runs/*/model/")
+        fetch.read_by_name(artifacts, "runs/*/model/")
         fetch.write(artifacts, "runs/*/model/")
         fetch.run_as_container(registry.repository, **PROCESSING_JOBS)
 

@@ -59,6 +59,8 @@ class Record:
     sequence: str
     number: int
     """1-based, within its file."""
+    spaced: bool = False
+    """The header begins with white space, which is not part of the name."""
 
     @property
     def where(self) -> str:
@@ -172,4 +174,5 @@ def _record(text: bytes, number: int) -> Record:
     header, _, body = text.partition(b"\n")
     words = header.decode("utf-8", "replace").split(maxsplit=1)
     # latin-1 maps each byte to one character, so that positions stay right and `clean` can name what it refuses.
-    return Record(words[0] if words else "", body.translate(None, _WHITE_SPACE).decode("latin-1"), number)
+    sequence = body.translate(None, _WHITE_SPACE).decode("latin-1")
+    return Record(words[0] if words else "", sequence, number, spaced=header[:1] in (b" ", b"\t"))

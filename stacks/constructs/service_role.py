@@ -36,15 +36,18 @@ class ServiceRole(iam.Role):
 
     def read(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """Objects below the prefixes, and the list of them."""
-        self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes])
+        self.read_by_name(bucket, *prefixes)
         self._allow(
             ["s3:ListBucket"], [bucket.bucket_arn], {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}
         )
 
+    def read_by_name(self, bucket: s3.IBucket, *prefixes: str) -> None:
+        """Objects below the prefixes, whose names it knows: no list."""
+        self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes])
+
     def read_object(self, bucket: s3.IBucket, key: str) -> None:
         """Exactly one object."""
         self._allow(["s3:GetObject"], [bucket.arn_for_objects(key)])
-        self._allow(["s3:ListBucket"], [bucket.bucket_arn], {"StringEquals": {"s3:prefix": key}})
 
     def write(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """New objects below the prefixes. No deletion: what a run made stays until its life-cycle rule."""
@@ -57,19 +60,22 @@ class ServiceRole(iam.Role):
 
     def use_key(self, key: kms.IKey, *, writes: bool, volumes: bool) -> None:
         """Read what the key protects; with `writes` protect new objects; with `volumes` attach encrypted disks."""
-        key.grant(self, "kms:Decrypt", "kms:DescribeKey")
+        key.grant(self, "kms:Decrypt")
         if writes:
             key.grant(self, "kms:GenerateDataKey", "kms:Encrypt")
         if volumes:
+            key.grant(self, "kms:DescribeKey")
             self._allow(["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
     def run_as_container(self, repository: ecr.IRepository, *, log_group: str, metric_namespace: str) -> None:
         """Pull the image of this repository, write the log, publish the metrics that SageMaker reads from it."""
         self.pull(repository)
         stack = cdk.Stack.of(self)
-        group = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{log_group}"
-        self._allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [group])
-        self._allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{group}:log-stream:*"])
+        # The end `:*` is part of a log group's ARN in every policy but for tags; without it nothing matches:
+        # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html
+        group = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{log_group}:*"
+        writes = ["logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:CreateLogStream", "logs:PutLogEvents"]
+        self._allow(writes, [group])
         # Nor has cloudwatch:PutMetricData one: the namespace condition is what bounds it.
         self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": metric_namespace}})
 

@@ -11,10 +11,18 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from local_aws import ministack_patches, persistence
+from local_aws import ministack_patches, ministack_stacks, persistence
 from local_aws.processes import wait_until
 
 SIGNED = "AWS4-HMAC-SHA256 Credential=222222222222/20260101/eu-west-1/{}/aws4_request, SignedHeaders=host, Signature=0"
+FOLLOWED = {
+    "_deploy_stack_async",
+    "_delete_stack_async",
+    "_roll_back_operation",
+    "_resolve_stack_outputs",
+    "_provision_resource",
+    "_update_resource",
+}
 
 
 @pytest.fixture
@@ -28,6 +36,9 @@ def ministack(monkeypatch):
     kept = dict(provisioners._RESOURCE_HANDLERS)
     provisioners._RESOURCE_HANDLERS.update(handlers)  # others imported the very dictionary
     monkeypatch.setattr(stacks, "_runs_on_worker_thread", stacks._runs_on_worker_thread)
+    for module in (stacks, ministack_stacks.handlers, ministack_stacks.changesets):
+        for hook in FOLLOWED & vars(module).keys():
+            monkeypatch.setattr(module, hook, getattr(module, hook))
     yield app
     provisioners._RESOURCE_HANDLERS.clear()
     provisioners._RESOURCE_HANDLERS.update(kept)
@@ -44,7 +55,7 @@ def request(app, service, path, content=b"", **headers):
     return asyncio.run(call())
 
 
-def call_cloudformation(app, action, **parameters):
+def call_cloudformation(app, action, *, review_is_an_end=False, **parameters):
     """A call of CloudFormation's query API, and time for the stack to be worked on."""
 
     async def call():
@@ -55,7 +66,8 @@ def call_cloudformation(app, action, **parameters):
             for _ in range(200):
                 await asyncio.sleep(0.01)
                 found = await client.post("/", data={"Action": "DescribeStacks"}, headers=headers)
-                if "IN_PROGRESS" not in found.text:
+                seen = found.text.replace("REVIEW_IN_PROGRESS", "") if review_is_an_end else found.text
+                if "IN_PROGRESS" not in seen:
                     return found.text
             raise AssertionError(found.text)
 
@@ -181,6 +193,105 @@ def test_buckets_of_stacks_pass_through_our_hands(ministack):
         ("hook-bucket", True, "2"),
     ]
     assert deleted == ["hook-bucket"]
+
+
+class Follower:
+    """Remembers what it was told, with the state of the stack at that moment."""
+
+    def __init__(self):
+        self.told = []
+
+    def begun(self, stack):
+        self.told.append(("begun", stack["StackStatus"]))
+
+    def touches(self, stack, logical_id, kind, new):
+        self.told.append(("touches", logical_id, new["A"]))
+
+    def provisioned(self, stack):
+        self.told.append(("provisioned", stack["StackStatus"]))
+
+    def ended(self, stack):
+        self.told.append(("ended", stack["StackStatus"], ministack_stacks.OPERATION in stack))
+
+
+def failing(value, made):
+    """A type whose creation and update fail for one value of A."""
+
+    def make(_logical, properties, _stack):
+        if properties["A"] == value:
+            raise ValueError(f"no {value}")
+        return "id", {}
+
+    def update(physical, old, new, stack, logical):
+        return make(logical, new, stack)
+
+    ministack_patches.add_resource_type(
+        "AWS::SageMaker::Hook", create=make, update=update, delete=lambda physical, _: made.append(physical)
+    )
+    ministack_patches.run_in_threads()
+
+
+def test_every_moment_of_a_stacks_operations_is_told_before_anybody_can_see_it(ministack):
+    follower = Follower()
+    failing("bad", [])
+    ministack_stacks.follow(follower)
+    for action, value in (("CreateStack", "1"), ("UpdateStack", "2"), ("UpdateStack", "bad"), ("DeleteStack", None)):
+        body = {} if value is None else {"TemplateBody": template("AWS::SageMaker::Hook", A=value)}
+        call_cloudformation(ministack, action, StackName="followed", **body)
+    assert follower.told == [
+        ("begun", "CREATE_IN_PROGRESS"),
+        ("touches", "Thing", "1"),
+        ("ended", "CREATE_COMPLETE", False),
+        ("begun", "UPDATE_IN_PROGRESS"),
+        ("touches", "Thing", "2"),
+        ("provisioned", "UPDATE_IN_PROGRESS"),
+        ("ended", "UPDATE_COMPLETE", False),
+        ("begun", "UPDATE_IN_PROGRESS"),
+        ("touches", "Thing", "bad"),
+        ("ended", "UPDATE_ROLLBACK_COMPLETE", False),
+        ("begun", "DELETE_IN_PROGRESS"),
+        ("ended", "DELETE_COMPLETE", False),
+    ]
+
+
+def test_an_executed_change_set_is_told_too(ministack):
+    follower = Follower()
+    failing("bad", [])
+    ministack_stacks.follow(follower)
+    body = template("AWS::SageMaker::Hook", A="1")
+    given = {"StackName": "changed", "ChangeSetName": "c"}
+    call_cloudformation(
+        ministack, "CreateChangeSet", **given, ChangeSetType="CREATE", TemplateBody=body, review_is_an_end=True
+    )
+    assert follower.told == []
+    call_cloudformation(ministack, "ExecuteChangeSet", **given)
+    assert [told[0] for told in follower.told] == ["begun", "touches", "ended"]
+
+
+def test_a_failed_stack_that_is_told_to_roll_back_is_told_too(ministack):
+    follower = Follower()
+    failing("bad", [])
+    body = template("AWS::SageMaker::Hook", A="bad")
+    call_cloudformation(ministack, "CreateStack", StackName="rolled", TemplateBody=body, DisableRollback="true")
+    ministack_stacks.follow(follower)
+    assert "ROLLBACK_COMPLETE" in call_cloudformation(ministack, "RollbackStack", StackName="rolled")
+    assert [told[0] for told in follower.told] == ["begun", "ended"]
+
+
+def test_a_stack_in_the_midst_of_its_work_is_found_and_can_be_rolled_back(ministack):
+    deleted = []
+    failing("bad", deleted)
+    ministack_stacks.follow(Follower())
+    body = template("AWS::SageMaker::Hook", A="1")
+    call_cloudformation(ministack, "CreateStack", StackName="midst", TemplateBody=body)
+    with ministack_stacks.scope_of("222222222222", "eu-west-1"):
+        stack = ministack_stacks.engine._stacks["midst"]
+        stack["StackStatus"] = "CREATE_IN_PROGRESS"
+        assert ("222222222222", "eu-west-1", stack) in ministack_stacks.unfinished()
+        asyncio.run(ministack_stacks.roll_back(stack, "why"))
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert stack not in [found for _, _, found in ministack_stacks.unfinished()]
+    assert deleted == ["id"]
 
 
 def test_a_services_tables_are_read_again_as_they_were_written(ministack, tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ NO_RESOURCE = (
     "opens only the repository granted beside it, the metrics are bound to one namespace by condition, and what is "
     "described of networks is no secret within the account"
 )
-LOG_STREAMS = "a log stream is named by SageMaker when the job starts; the log group is exact"
+LOG_STREAMS = "so a policy names a log group with its streams, which SageMaker names when the job starts"
 JOB_NAMES = "SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>"
 CAPTURES = "SageMaker names what it captures by variant, date and request; the endpoint's prefix is its own"
 REQUESTS = "who asks names the request, and SageMaker the answer; the endpoint's prefixes are its own"
@@ -59,12 +59,12 @@ EXPLAINED = [  # construct path, finding, reason
     ),
     (
         r"training/(Prepare|Evaluate|Fetch)Role|monitoring/DriftRole",
-        r":log-group:/aws/sagemaker/ProcessingJobs:log-stream:\*",
+        r":log-group:/aws/sagemaker/ProcessingJobs:\*",
         LOG_STREAMS,
     ),
-    (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:log-stream:\*", LOG_STREAMS),
-    (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:log-stream:\*", LOG_STREAMS),
-    (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:log-stream:\*", LOG_STREAMS),
+    (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:\*", LOG_STREAMS),
+    (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
+    (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r"ArtifactBucket\w+/captured/amplify-\w+/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/model/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/drift/\*", REPORTS),
