@@ -1,6 +1,6 @@
 """Compare what people ask an endpoint about with what its model was trained on.
 
-    launch.py drift --captured s3://<bucket>/captured/<endpoint>/<endpoint>/<variant>/ --endpoint <name>
+    launch.py drift --captured s3://<bucket>/captured/<endpoint>/<variant>/ --endpoint <name>
                     --namespace amplify/<env> [--hours 24]
 
 reads the captured requests of the last hours from S3 by itself: the folders are named by the hour, which a job's input
