@@ -54,6 +54,7 @@ def train(
     environment = environment_named(env)
     check_reachable(environment, init)
     machine_choice.check(environment, instance_type, instance_count)
+    overrides = overrides_json(settings) if settings else None
     aws = aws_access.connect(environment, context.obj)
     given = {
         "recipe": recipe,
@@ -62,7 +63,7 @@ def train(
         "init": init if init in (None, "scratch") else in_reach(aws, init),
         "data": data_prefix,
         "script": script,
-        "overrides": overrides_json(settings) if settings else None,
+        "overrides": overrides,
     }
     pipeline = deployment.output(aws, "training", "PipelineName")
     parameters = {name: value for name, value in given.items() if value is not None}
