@@ -1,6 +1,6 @@
 # The whole interface; CI calls the same targets. `make` alone lists them.
 #
-#   PYTHON=python3.12          which interpreter makes the virtual environment (3.11 or newer)
+#   PYTHON=python3.12          which interpreter makes the virtual environment (3.11.4 or newer)
 #   QUICK=1                    make demo in a minute, with a model too small to be of use
 #   TORCH_INDEX_URL=<url>      where torch comes from; on Linux the default index brings gigabytes of CUDA (README, "Installation")
 
@@ -32,7 +32,7 @@ lint: setup
 	$(RUN) -m ruff format --check .
 
 types: setup
-	$(RUN) -m mypy app.py environments.py stacks local_aws operate
+	$(RUN) -m mypy app.py environments.py stacks lambda_code local_aws operate
 	cd model_code && ../$(RUN) -m mypy .
 
 unit: setup     ## every test but the end-to-end runs
@@ -50,7 +50,7 @@ snapshots: setup   ## write the template snapshots anew, to be read in the pull 
 bench: setup     ## measure: tables for people, and last of each part one JSON line for machines
 	@for part in bench/*.py; do PYTHONPATH=model_code $(RUN) $$part || exit 1; done
 
-parity: setup   ## the model's numbers against the published weights, where the Hub can be reached
+parity: setup   ## the model's numbers against the published weights, where the Hub can be reached (else it ends with 2)
 	PYTHONPATH=model_code:. $(RUN) tests/model/parity.py
 
 test-gpu:       ## needs only torch, numpy, safetensors and pytest: PYTHON=<an interpreter that has them>
@@ -62,10 +62,10 @@ clean: down     ## forget everything local: AWS's state, reports, installed pack
 # ---- installation ----------------------------------------------------------------------------------------------------
 
 .venv/.ready: requirements.txt requirements-dev.txt model_code/requirements.txt constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make setup PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
+	  { echo "Python 3.11.4 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make setup PYTHON=python3.12"; exit 1; }
 	@echo "Setting up the virtual environment .venv (a few minutes the first time)"
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@if [ -n "$(TORCH_INDEX_URL)" ]; then echo "  torch, from $(TORCH_INDEX_URL)"; \
 	  .venv/bin/pip install -q --index-url "$(TORCH_INDEX_URL)" "$$(grep '^torch==' requirements-dev.txt)"; fi
 	@echo "  Python packages, pinned in requirements*.txt and constraints.txt"

@@ -22,6 +22,7 @@ def add_environments(app: cdk.App) -> None:
             release=releases.get(name),
             shadow_release=releases.get(f"{name}.shadow"),
             model_code=ROOT / "model_code",
+            lambda_code=ROOT / "lambda_code",
         )
 
 

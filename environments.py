@@ -2,10 +2,11 @@
 
 `local` is AWS on this machine (account and region are the emulator's). The accounts of dev, staging and prod are
 PLACEHOLDERS: put your own twelve digits there before the first `cdk bootstrap` and `cdk deploy '<env>/*'`. With a
-region change the zones of its network, and the id of the list of S3's addresses there.
+region change the zones of its network, and the id of the list of S3's addresses there. Say who hears alarms:
+`Monitoring(alarm_emails=("on-call@example.org",))`; budgets and ceilings are placeholders too.
 """
 
-from stacks.config import Environment, ManagedSpot, Network, OnDemand, RealTime, Training, WorkingHours
+from stacks.config import Environment, ManagedSpot, Monitoring, Network, OnDemand, RealTime, Training, WorkingHours
 
 LOCAL = Environment(
     name="local",
@@ -19,6 +20,7 @@ LOCAL = Environment(
         max_instance_count=2,
         max_runtime_hours=1,
         evaluate_instance_type="ml.m5.xlarge",
+        on_arrival=True,  # put proteins/READY into the data bucket, and a run begins
     ),
     endpoint=RealTime(instance_type="ml.m5.xlarge"),
     network=None,  # processes of this machine
@@ -41,6 +43,8 @@ DEV = Environment(
     # Nobody asks at night: the endpoint goes then, and comes back in the morning. Put your own hours and zone here.
     endpoint=RealTime(instance_type="ml.g5.xlarge", working_hours=WorkingHours(time_zone="UTC")),
     network=None,  # to save its hourly price; give a Network to have jobs and endpoint in one
+    monitoring=Monitoring(monthly_budget_usd=1_000),  # of the account, runs included
+    monthly_ceiling_usd=750,  # of what stands there when nobody works
 )
 
 STAGING = Environment(
@@ -54,6 +58,8 @@ STAGING = Environment(
         availability_zones=("us-east-1a", "us-east-1b", "us-east-1c"),
         s3_prefix_list="pl-63a5400a",
     ),
+    monitoring=Monitoring(monthly_budget_usd=3_000),
+    monthly_ceiling_usd=2_500,
 )
 
 PROD = Environment(
@@ -67,6 +73,9 @@ PROD = Environment(
         availability_zones=("us-east-1a", "us-east-1b", "us-east-1c"),
         s3_prefix_list="pl-63a5400a",
     ),
+    # To look for drift, keep a share of the requests (endpoint: capture=Capture(percent=5)) and give drift=Drift().
+    monitoring=Monitoring(monthly_budget_usd=5_000),
+    monthly_ceiling_usd=4_500,
 )
 
 ENVIRONMENTS = {environment.name: environment for environment in (LOCAL, DEV, STAGING, PROD)}

@@ -1,12 +1,13 @@
-"""Local AWS for people: `python -m local_aws up | down | status | env | interrupt` (and `serve`, which `up` starts)."""
+"""Local AWS for people: `python -m local_aws up | down | status | env | calls | interrupt` (and `serve`)."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
 from pathlib import Path
 
-from local_aws import server, spot_market
+from local_aws import calls, server, spot_market, users
 from local_aws.settings import Settings
 
 
@@ -22,11 +23,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local_aws", description="AWS on this machine, in one folder.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | status | env | interrupt")
+    words = "up | down | status | env | calls | interrupt"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=words)
     for name, help in (
         ("up", "start it, or find that it runs"),
         ("down", "stop it and everything it started; its state stays"),
         ("status", "say whether it runs, and where"),
+        ("calls", "list what roles and users asked for in strict mode, and what IAM said"),
         ("env", 'print the variables of its clients: eval "$(python -m local_aws env)"'),
         ("interrupt", "take a spot training job's machines away, as AWS does when it wants them back"),
         ("serve", "the server itself, until SIGTERM; `up` starts it"),
@@ -36,6 +39,15 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--folder", type=Path, default=default, help="where its state is (%(default)s)")
         if name == "serve":
             command.add_argument("--port", type=int, required=True)
+            command.add_argument("--strict", action="store_true")
+        if name == "up":
+            about = "hold every call to IAM's policies, over https; without either, as last time"
+            command.add_argument("--strict", action=argparse.BooleanOptionalAction, help=about)
+        if name == "calls":
+            command.add_argument("--denied", action="store_true", help="only what was refused")
+            command.add_argument("--json", action="store_true", help="for machines: one JSON document a line")
+        if name == "env":
+            command.add_argument("--user", help="an IAM user, in place of the administrator")
         if name == "interrupt":
             command.add_argument("job", help="name of the training job")
             notice = "seconds between SIGTERM and SIGKILL (%(default)g)"
@@ -45,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(options: argparse.Namespace) -> int:
-    running = server.start(options.folder)
+    running = server.start(options.folder, strict=options.strict)
     print(f"Local AWS answers at {running.endpoint_url} (process {running.pid}), state in {running.folder}")
     return 0
 
@@ -69,8 +81,22 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _env(options: argparse.Namespace) -> int:
-    for name, value in server.client_environment(options.folder).items():
+    who = users.credentials(options.folder, options.user) if options.user else None
+    for name, value in server.client_environment(options.folder, who).items():
         print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _calls(options: argparse.Namespace) -> int:
+    """One line a call for people, the record's own lines with --json."""
+    for call in calls.read(Settings(folder=options.folder, port=1).calls):
+        if options.denied and call["allowed"]:
+            continue
+        if options.json:
+            print(json.dumps(call))
+        else:
+            said = "allowed" if call["allowed"] else call["code"]
+            print(f"{calls.principal_name(call['principal'])}\t{call['action']}\t{call['resource']}\t{said}")
     return 0
 
 
@@ -83,10 +109,11 @@ def _interrupt(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from local_aws import host
 
-    return host.serve(Settings(folder=options.folder, port=options.port))
+    return host.serve(Settings(folder=options.folder, port=options.port, strict=options.strict))
 
 
-_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "interrupt": _interrupt, "serve": _serve}
+_COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env, "calls": _calls}
+_COMMANDS |= {"interrupt": _interrupt, "serve": _serve}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,12 +15,14 @@ from urllib.parse import unquote
 from local_aws import (
     async_inference,
     async_results,
+    authorization,
     data_capture,
     endpoint_configs,
     endpoint_life,
     endpoint_metrics,
     endpoints,
     executions,
+    identity,
     jobs,
     pipelines,
     processing,
@@ -34,7 +36,7 @@ from local_aws import (
     validation,
 )
 from local_aws.errors import SageMakerError, not_emulated
-from local_aws.ministack_patches import account, region
+from local_aws.ministack_patches import access_key, account, region
 from local_aws.settings import Settings
 from local_aws.store import Scope
 
@@ -54,12 +56,12 @@ OPERATIONS: dict[str, Operation] = {
     **pipelines.OPERATIONS,
     **executions.OPERATIONS,
 }
-INVOCATION = re.compile(r"/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)")
-INVOKE = {
-    "invocations": runtime.invoke,
-    "async-invocations": async_inference.invoke,
-    "invocations-response-stream": runtime.invoke_with_stream,
+INVOCATIONS = {  # the last part of the path → the operation, and who answers it
+    "invocations": ("InvokeEndpoint", runtime.invoke),
+    "async-invocations": ("InvokeEndpointAsync", async_inference.invoke),
+    "invocations-response-stream": ("InvokeEndpointWithResponseStream", runtime.invoke_with_stream),
 }
+INVOCATION = re.compile(rf"/endpoints/([^/]+)/({'|'.join(INVOCATIONS)})")
 JSON_TYPE = "application/x-amz-json-1.1"
 SHUTDOWN_SECONDS = 5.0
 
@@ -69,23 +71,26 @@ _invocations = ThreadPoolExecutor(64, thread_name_prefix="sagemaker-runtime")
 
 
 async def handle(
-    _method: str, path: str, headers: Mapping[str, str], body: bytes, _query: Mapping[str, list[str]]
+    _method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, list[str]]
 ) -> Answer:
     """Answer one request that is signed for SageMaker."""
-    scope = Scope(account(), region())
+    scope, caller = Scope(account(), region()), access_key(headers, query)
     loop = asyncio.get_running_loop()
     if match := INVOCATION.fullmatch(path):
-        return await loop.run_in_executor(_invocations, _invoke, scope, unquote(match[1]), match[2], headers, body)
+        invocation = (scope, caller, unquote(match[1]), match[2], headers, body)
+        return await loop.run_in_executor(_invocations, _invoke, *invocation)
     name = headers.get("x-amz-target", "").rpartition(".")[2]
-    return await loop.run_in_executor(_control, _answer, scope, name, body)
+    return await loop.run_in_executor(_control, _answer, scope, caller, name, body)
 
 
 def call(scope: Scope, name: str, request: dict[str, Any]) -> dict[str, Any]:
     """Do an operation, as pipelines and CloudFormation ask for it too. Raises SageMakerError."""
+    authorization.check(scope, name, request)
     validation.check(name, request)
     if name not in OPERATIONS:
         raise not_emulated(name)
-    return validation.answer(name, OPERATIONS[name](scope, request))
+    with identity.as_the_service():
+        return validation.answer(name, OPERATIONS[name](scope, request))
 
 
 def restore(settings: Settings) -> None:
@@ -113,13 +118,14 @@ def shutdown() -> None:
     jobs.shut_down(SHUTDOWN_SECONDS)
 
 
-def _answer(scope: Scope, name: str, body: bytes) -> Answer:
+def _answer(scope: Scope, caller: str, name: str, body: bytes) -> Answer:
     try:
         try:
             request = json.loads(body or b"{}")
         except ValueError as error:
             raise SageMakerError("SerializationException", f"The request's body is not JSON: {error}") from None
-        return 200, {"Content-Type": JSON_TYPE}, json.dumps(call(scope, name, request)).encode()
+        with authorization.called_by(caller):
+            return 200, {"Content-Type": JSON_TYPE}, json.dumps(call(scope, name, request)).encode()
     except SageMakerError as error:
         return error.status, {"Content-Type": JSON_TYPE}, _error_body(error)
     except Exception as error:
@@ -132,11 +138,16 @@ def _error_body(error: SageMakerError) -> bytes:
     return json.dumps({"__type": error.code, "message": str(error)}).encode()
 
 
-def _invoke(scope: Scope, endpoint: str, kind: str, headers: Mapping[str, str], body: bytes) -> Answer:
+def _invoke(scope: Scope, caller: str, endpoint: str, kind: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    operation, invoke = INVOCATIONS[kind]
     try:
-        return INVOKE[kind](scope, endpoint, headers, body)
+        with authorization.called_by(caller):
+            about = {"EndpointName": endpoint, "TargetModel": headers.get("x-amzn-sagemaker-target-model")}
+            authorization.check(scope, operation, about)
+        return invoke(scope, endpoint, headers, body)
     except SageMakerError as error:
-        return runtime.error_answer(error.status, error.code, {"Message": str(error)})
+        status = 403 if error.code == "AccessDeniedException" else error.status
+        return runtime.error_answer(status, error.code, {"Message": str(error)})
     except Exception as error:
         logger.exception("invocation of %s failed", endpoint)
         return runtime.error_answer(500, "InternalFailure", {"Message": f"a bug of local AWS: {error!r}"})

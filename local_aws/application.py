@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from typing import Any, NoReturn
 
 import ministack.app
@@ -16,7 +17,9 @@ from hypercorn.config import Config
 from local_aws import (
     alarms,
     api,
+    builds,
     cloudformation,
+    interrupted_stacks,
     lifecycle,
     ministack_patches,
     networks,
@@ -25,16 +28,19 @@ from local_aws import (
     scaling,
     scaling_types,
 )
-from local_aws.persistence import Saver
+from local_aws.persistence import Saver, complete
 from local_aws.settings import HOST, WHO_PATH, Settings
 
+SETTLE_SECONDS = 60.0
 STOP_SECONDS = 8.0  # of the ten that `server.stop` waits
+GRACE_SECONDS = 1.0  # for requests that are being answered when all else has ended
 
 
 def run(ours: Settings) -> int:
     """Serve until SIGTERM, and end this process with 0."""
     logging.getLogger("local_aws").setLevel(logging.INFO)
     ministack_patches.run_in_threads()
+    ministack_patches.join_in_conditions()
     ministack_patches.encrypt_with_the_buckets_key()
     s3_buckets.install()
     alarms.install()
@@ -44,8 +50,16 @@ def run(ours: Settings) -> int:
     scaling_types.install()
     recorded_types.install()
     networks.install()
+    ministack_patches.miss_images()
+    ministack_patches.run_builds(builds.carry_out)
+    if ours.strict:
+        from local_aws import strict  # it loads more of ministack: for those who asked for it
+
+        strict.install(ours)
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
+    lifecycle.on_stop.append(ministack_patches.end_functions)
+    complete(ours.state)
     asyncio.run(_serve(ours))
     return 0  # not reached: _serve ends the process
 
@@ -54,11 +68,14 @@ async def _serve(ours: Settings) -> None:
     config = Config()
     config.bind = [f"{HOST}:{ours.port}"]
     config.keep_alive_timeout = 75
-    config.graceful_timeout = 1.0
+    config.graceful_timeout = GRACE_SECONDS
     config.loglevel = "WARNING"
+    if ours.strict:  # on this port and no other: ministack's own main would open 443 too
+        config.certfile, config.keyfile = str(ours.certificate), str(ours.certificate_key)
 
     loop = asyncio.get_running_loop()
     saver = Saver(ours.state, loop)
+    interrupted_stacks.install(saver.save_now)
     stopped, ready = asyncio.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_to_stop, loop, stopped, saver)
@@ -80,7 +97,11 @@ async def _open(ours: Settings, saver: Saver, ready: threading.Event) -> None:
     writer.close()
     await asyncio.to_thread(lifecycle.call, lifecycle.on_start)
     saver.start()
+    # An endpoint that goes back by steps may take its time: `server.start` waits for us no longer than 90 seconds.
+    settling = asyncio.create_task(interrupted_stacks.settle())
+    await asyncio.wait({settling}, timeout=SETTLE_SECONDS)
     ready.set()
+    await settling
 
 
 def _begin_to_stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, saver: Saver) -> None:
@@ -89,6 +110,8 @@ def _begin_to_stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, save
     def stop() -> None:
         lifecycle.call(lifecycle.on_stop)
         loop.call_soon_threadsafe(stopped.set)
+        time.sleep(GRACE_SECONDS + 0.5)  # requests have had their time; https would wait on for idle clients' good-bye
+        _end(saver)
 
     threading.Thread(target=stop, name="stop", daemon=True).start()
     deadline = threading.Timer(STOP_SECONDS, _end, [saver])

@@ -18,11 +18,12 @@ from typing import Any
 
 from botocore.session import get_session
 
-from local_aws import async_results, endpoint_life, store, validation
+from local_aws import async_results, endpoint_life, resources, store, validation
 from local_aws.async_results import Outcome
 from local_aws.endpoint_life import Taken
 from local_aws.errors import SageMakerError, not_emulated
 from local_aws.fleet import CONFIG
+from local_aws.identity import acting_as
 from local_aws.runtime import Answer, Said, ask, endpoint_of, received
 from local_aws.s3_files import S3Error, read_object
 from local_aws.store import Record, Scope
@@ -206,8 +207,17 @@ def _expire(queue: Queue) -> None:
                 queue.ids.remove(identity)
             reason = f"ClientError: The request expired: it waited longer than {ttl} seconds."
             outcome = Outcome(variant=None, failure=reason, expired=True)
-            async_results.conclude(queue.scope, record, outcome)
+            with acting_as(_role_of(queue)):
+                async_results.conclude(queue.scope, record, outcome)
             store.current().delete(queue.scope, KIND, identity)
+
+
+def _role_of(queue: Queue) -> str | None:
+    """The role of the endpoint's model, for a request that no instance has met."""
+    record = store.current().get(queue.scope, endpoint_life.KIND, queue.endpoint) or {}
+    config = store.current().get(queue.scope, CONFIG, record.get("EndpointConfigName", "")) or {}
+    models = [variant.get("ModelName", "") for variant in config.get("ProductionVariants", [])]
+    return resources.role_of_model(queue.scope, models[0]) if models else None
 
 
 def _drop(queue: Queue) -> None:
@@ -222,27 +232,33 @@ def _work(queue: Queue, identity: str, taken: Taken) -> None:
     try:
         record = store.current().get(queue.scope, KIND, identity)
         assert record is not None, "only its worker deletes it"
-        attempts = record["Attempts"] + 1
-        record = store.current().change(queue.scope, KIND, identity, Attempts=attempts)
-        try:
-            outcome = _answer(queue.scope, record, taken)
-        except ConnectionRefusedError:  # it had ended before, and never saw the request
-            _stopping.wait(LOOK_SECONDS)
-            _again(queue, identity, attempts - 1)
-            return
-        if outcome is None and (attempts < MOST_ATTEMPTS or _stopping.is_set()):
-            _again(queue, identity, attempts - _stopping.is_set())  # that we end is not its fault
-            return
-        if outcome is None:
-            said = f"the container ended {attempts} times while it was at this request, which is not tried again"
-            outcome = Outcome(variant=taken.variant.name, failure=f"InternalServerError: {said}", status=503)
-        async_results.conclude(queue.scope, record, outcome)
-        store.current().delete(queue.scope, KIND, identity)
+        with acting_as(resources.role_of_model(queue.scope, taken.variant.settings["ModelName"])):
+            _work_on(queue, identity, record, taken)
     except Exception:
         logger.exception("asynchronous request %s: a bug of local AWS", identity)
     finally:
         with queue.condition:
             queue.at_work -= 1
+
+
+def _work_on(queue: Queue, identity: str, record: Record, taken: Taken) -> None:
+    """One attempt at a request, and what becomes of it."""
+    attempts = record["Attempts"] + 1
+    record = store.current().change(queue.scope, KIND, identity, Attempts=attempts)
+    try:
+        outcome = _answer(queue.scope, record, taken)
+    except ConnectionRefusedError:  # it had ended before, and never saw the request
+        _stopping.wait(LOOK_SECONDS)
+        _again(queue, identity, attempts - 1)
+        return
+    if outcome is None and (attempts < MOST_ATTEMPTS or _stopping.is_set()):
+        _again(queue, identity, attempts - _stopping.is_set())  # that we end is not its fault
+        return
+    if outcome is None:
+        said = f"the container ended {attempts} times while it was at this request, which is not tried again"
+        outcome = Outcome(variant=taken.variant.name, failure=f"InternalServerError: {said}", status=503)
+    async_results.conclude(queue.scope, record, outcome)
+    store.current().delete(queue.scope, KIND, identity)
 
 
 def _again(queue: Queue, identity: str, attempts: int) -> None:

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_aws import endpoint_life, endpoint_metrics, store
 from local_aws.clients import client
 from local_aws.endpoint_metrics import REQUESTS, Published, datum
+from local_aws.errors import SageMakerError
 from local_aws.s3_files import S3Error, put_object
 from local_aws.store import Record, Scope
 
@@ -85,7 +86,7 @@ def _notify(scope: Scope, record: Record, outcome: Outcome, failure: str | None)
     text = json.dumps(message(scope, record, outcome, failure, with_body=with_body))
     try:
         client("sns", scope.account, scope.region).publish(TopicArn=topic, Message=text)
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, SageMakerError) as error:
         logger.warning("asynchronous request of endpoint %s: %s: %s", record["EndpointName"], topic, error)
         return False
     return True

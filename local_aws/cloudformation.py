@@ -14,6 +14,7 @@ from typing import Any
 
 from local_aws import api, validation
 from local_aws.errors import SageMakerError
+from local_aws.interrupted_stacks import about_to_touch
 from local_aws.ministack_patches import Created, Properties, account, add_resource_type, physical_name, region
 from local_aws.store import Scope
 
@@ -104,6 +105,8 @@ class _Handler:
         """Make it and wait until it serves. A failure leaves nothing behind. Raises ProvisioningError."""
         kind = self._kind
         name = properties.get(kind.name) or physical_name(stack_name, logical_id, LONGEST_NAME)
+        if self._describe(name) is None:
+            about_to_touch(name)
         self._call(f"Create{kind.noun}", properties | {kind.name: name})
         try:
             self._put_policy(name, properties)
@@ -119,12 +122,12 @@ class _Handler:
         changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
         if changed - {*kind.updates, "Tags"}:
             return self._replace(name, new, stack_name, logical_id)
+        about_to_touch(name)
         if "Tags" in changed:
             self._tag(name, old.get("Tags", []), new.get("Tags", []))
         if "ModelPackageGroupPolicy" in changed:
             self._put_policy(name, new)
-        elif changed - {"Tags"} and not (kind.noun == "Endpoint" and "EndpointConfigName" not in changed):
-            # How an endpoint is updated is no state of it: with its configuration the same there is nothing to do.
+        elif changed - {"Tags"} and not self._serves_already(name, changed, new):
             in_place = {key: value for key, value in new.items() if key in kind.updates}
             self._call(f"Update{kind.noun}", {kind.name: name, **in_place})
             self._wait(name)
@@ -168,6 +171,16 @@ class _Handler:
         # After a failed update the old configuration serves on, InService: the reason is what tells.
         if endpoint["EndpointStatus"] != "InService" or "FailureReason" in endpoint:
             raise ProvisioningError(f"{endpoint.get('FailureReason', endpoint['EndpointStatus'])} (endpoint {name})")
+
+    def _serves_already(self, name: str, changed: set[str], wanted: Properties) -> bool:
+        """Whether there is nothing to do for an endpoint: how it is updated is no state of it, and after an interrupted
+        update it goes back to its configuration by itself."""
+        if self._kind.noun != "Endpoint" or "EndpointConfigName" not in changed:
+            return self._kind.noun == "Endpoint"
+        while (endpoint := self._describe(name)) and endpoint["EndpointStatus"] in BUSY:
+            time.sleep(POLL_SECONDS)
+        asked = (wanted["EndpointConfigName"], "InService")
+        return endpoint is not None and (endpoint["EndpointConfigName"], endpoint["EndpointStatus"]) == asked
 
     def _put_policy(self, name: str, properties: Properties) -> None:
         if self._kind.noun != "ModelPackageGroup":

@@ -17,16 +17,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from local_aws import identity
 from local_aws.log_shipping import LogShipper
-from local_aws.processes import Process, descendants, kill, wait_until
-from local_aws.settings import Settings, current, scrubbed
+from local_aws.processes import Process, descendants, kill, wait_until, with_variable
+from local_aws.settings import Settings, administrator, current, scrubbed
 from local_aws.settings import client_environment as environment_of_clients
 
 logger = logging.getLogger("local_aws")
 
 REPOSITORY = Path(__file__).parent.parent  # where `python -m local_aws` finds this package
 LOG_NAME = "container.log"
-CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+MARK = "LOCAL_AWS_CONTAINER"  # in the environment of everything that a container starts: its record's path
+HUB = "HF_"  # variables of the Hugging Face Hub, its token among them
 
 
 class Container:
@@ -65,7 +67,7 @@ class Container:
             process = subprocess.Popen(
                 [sys.executable, "-m", "local_aws.supervisor", str(record), str(folder), *command],
                 cwd=REPOSITORY,
-                env=base_environment() | dict(environment),
+                env=base_environment() | dict(environment) | {MARK: str(record)},
                 stdin=subprocess.PIPE,
                 bufsize=0,
                 stdout=log,
@@ -142,26 +144,36 @@ def tail(file: Path, lines: int) -> str:
 
 def base_environment() -> dict[str, str]:
     """What every container sees besides what its job gives it."""
-    return scrubbed(os.environ) | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    inherited = {name: value for name, value in scrubbed(os.environ).items() if not name.startswith(HUB)}
+    return inherited | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def aws_environment(account: str, region: str, *, credentials: bool = True) -> dict[str, str]:
-    """The AWS_* variables of a container: this server, as `account`, and nothing of the user's.
+    """What a container knows of the world outside: this server, as `account`'s administrator or, in strict mode, as the
+    role that is acted in (`identity`); nothing of the user's AWS; and the Hub.
 
-    A container without a network gets no `credentials`: it cannot reach AWS, and so it cannot here.
+    A container without a network gets no `credentials`, of either: it cannot reach them, and so it cannot here.
     """
-    variables = environment_of_clients(current().endpoint_url, account, region)
-    return variables if credentials else {name: value for name, value in variables.items() if name not in CREDENTIALS}
+    ours = current()
+    # In strict mode nobody is the administrator by mistake: without a role there are no credentials.
+    who = administrator(ours, account) if credentials and not ours.strict else None
+    variables = environment_of_clients(ours.endpoint_url, region, who, ours.certificate if ours.strict else None)
+    if not credentials:
+        return variables
+    hub = {name: value for name, value in os.environ.items() if name.startswith(HUB)}
+    return variables | identity.container_variables() | hub
 
 
 def reap(settings: Settings, patience: float = 3.0) -> int:
     """See to it that nothing runs that an earlier server of this folder started. Returns how many had to be killed.
 
     Supervisors end by themselves, with all they hold, when their server does: they get some `patience`. The rest is for
-    supervisors that were killed too. A process that merely has the same id has another start time: it is left alone.
+    supervisors that were killed too: what their commands started belongs to nobody then, and is known by `MARK`.
+    A process that merely has the same id has another start time: it is left alone.
     """
     records = list(settings.containers.glob("*.json"))
     recorded = [process for record in records for process in _recorded(record)]
+    recorded += with_variable(MARK, f"{settings.containers}/")
     wait_until(lambda: not any(process.runs() for process in recorded), patience)
     left = [process for process in recorded if process.runs()]
     left = list({*left, *(below for process in left for below in descendants(process.pid))})

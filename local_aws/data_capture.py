@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local_aws import identity
 from local_aws.s3_files import S3Error, upload_file
 from local_aws.settings import current
 from local_aws.store import Scope
@@ -45,15 +46,22 @@ class Exchange:
     inference_id: str | None = None
 
 
-def offer(scope: Scope, endpoint: str, variant: str, config: Mapping[str, Any] | None, exchange: Exchange) -> None:
-    """Keep an exchange, if the configuration's sample takes it."""
+def offer(
+    scope: Scope,
+    endpoint: str,
+    variant: str,
+    config: Mapping[str, Any] | None,
+    exchange: Exchange,
+    role: str | None = None,
+) -> None:
+    """Keep an exchange, if the configuration's sample takes it; `role` will put it into S3."""
     if not config or not config.get("EnableCapture", False):
         return
     if random.random() * 100 >= config["InitialSamplingPercentage"]:  # noqa: S311
         return
     text = json.dumps(line(config, exchange)) + "\n"
     folder = _folder(scope, endpoint, variant)
-    about = json.dumps({"uri": config["DestinationS3Uri"].rstrip("/"), "kms": config.get("KmsKeyId")})
+    about = json.dumps({"uri": config["DestinationS3Uri"].rstrip("/"), "kms": config.get("KmsKeyId"), "role": role})
     with _lock:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"lines-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
@@ -136,7 +144,8 @@ def _put(file: Path) -> None:
     upload = file.with_suffix(".upload")
     upload.write_bytes(lines)
     try:
-        upload_file(Scope(account, region), upload, f"{about['uri']}/{endpoint}/{variant}/{name}", about["kms"])
+        with identity.acting_as(about.get("role")):
+            upload_file(Scope(account, region), upload, f"{about['uri']}/{endpoint}/{variant}/{name}", about["kms"])
     except S3Error:
         if time.time() - seconds < GIVE_UP_SECONDS:
             raise

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from local_aws import store
+from local_aws import identity, pipeline_metrics, store
 from local_aws.errors import SageMakerError, invalid, not_emulated
 from local_aws.expressions import Context, ExpressionError
 from local_aws.listings import page
@@ -77,6 +77,7 @@ def start(scope: Scope, request: Request) -> dict[str, Any]:
                 "ParallelismConfiguration", pipeline.get("ParallelismConfiguration")
             ),
             "ClientRequestToken": request["ClientRequestToken"],
+            "_RoleArn": pipeline["RoleArn"],
             "CreationTime": now,
             "StartTime": now,
             "LastModifiedTime": now,
@@ -88,6 +89,7 @@ def start(scope: Scope, request: Request) -> dict[str, Any]:
         kept = {key: value for key, value in record.items() if value is not None}
         store.current().put(scope, EXECUTION, f"{name}/execution/{id_}", kept)
     _run(scope, f"{name}/execution/{id_}")
+    pipeline_metrics.began(scope, name)
     return {"PipelineExecutionArn": arn}
 
 
@@ -145,7 +147,7 @@ def stop(scope: Scope, request: Request) -> dict[str, Any]:
         if status not in RUNNING:
             raise invalid(f"Pipeline execution {execution['PipelineExecutionArn']} is {status}: it cannot be stopped.")
         store.current().change(scope, EXECUTION, name, PipelineExecutionStatus="Stopping")
-        _stops[scope, name].set()
+        _stops.setdefault((scope, name), threading.Event()).set()  # it may not have begun yet
     return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
 
 
@@ -157,6 +159,7 @@ def retry(scope: Scope, request: Request) -> dict[str, Any]:
         if status not in ("Failed", "Stopped"):
             raise invalid(f"Pipeline execution {execution['PipelineExecutionArn']} is {status}: it cannot be retried.")
         kept = [step for step in execution["_Steps"] if step["StepStatus"] == "Succeeded"]
+        _stops.pop((scope, name), None)
         _change(scope, name, PipelineExecutionStatus="Executing", FailureReason=None, EndTime=None, _Steps=kept)
     _run(scope, name)
     return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
@@ -217,8 +220,7 @@ def shut_down() -> None:
 
 
 def _run(scope: Scope, name: str) -> None:
-    _stops[scope, name] = threading.Event()
-    runner = _Runner(scope, name, _stops[scope, name])
+    runner = _Runner(scope, name, _stops.setdefault((scope, name), threading.Event()))
     threading.Thread(target=runner.run, name=f"execution {name}", daemon=True).start()
 
 
@@ -243,7 +245,8 @@ class _Runner:
             logger.exception("execution %s", self._name)
             _finish(self._scope, self._name, "Failed", f"InternalServerError: a bug of local AWS: {error!r}")
         finally:
-            _stops.pop((self._scope, self._name), None)
+            if _stops.get((self._scope, self._name)) is self._stop:
+                del _stops[self._scope, self._name]
 
     def _run(self) -> None:
         working: dict[Future[bool], Step] = {}
@@ -290,11 +293,12 @@ class _Runner:
         attempts: dict[int, int] = {}
         while True:
             try:
-                outcome = self._attempt(step)
+                with identity.acting_as(self._record.get("_RoleArn")):
+                    outcome = self._attempt(step)
             except StepStoppedError:
                 self._show(step, StepStatus="Stopped", EndTime=time.time())
                 return False
-            except (StepError, ExpressionError) as error:
+            except (StepError, ExpressionError, SageMakerError) as error:  # the last: the role cannot be assumed
                 if self._waits_to_retry(step, error, attempts):
                     continue
                 self._show(step, StepStatus="Failed", EndTime=time.time(), FailureReason=str(error))
@@ -377,7 +381,11 @@ def _finish(
     scope: Scope, name: str, status: str, reason: str | None = None, steps: list[dict[str, Any]] | None = None
 ) -> None:
     changes = {} if steps is None else {"_Steps": steps}
-    _change(scope, name, PipelineExecutionStatus=status, FailureReason=reason, EndTime=time.time(), **changes)
+    now = time.time()
+    _change(scope, name, PipelineExecutionStatus=status, FailureReason=reason, EndTime=now, **changes)
+    record = store.current().get(scope, EXECUTION, name)
+    if record is not None:
+        pipeline_metrics.ended(scope, name.partition("/")[0], status, now - record["StartTime"])
 
 
 def _change(scope: Scope, name: str, **changes: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from local_aws import resources, serving_container
+from local_aws import identity, resources, serving_container
 from local_aws.errors import SageMakerError
 from local_aws.serving_container import Server, ServingError
 from local_aws.store import Record, Scope
@@ -249,10 +249,12 @@ def start_server(scope: Scope, endpoint: str, settings: Mapping[str, Any], cance
     try:
         model = resources.find(scope, "model", "model", settings["ModelName"])
         container = resources.container_of(scope, model)
-    except SageMakerError as error:  # the model is gone, or its package is no longer approved
+        place = serving_container.place_of_instance(scope, endpoint, settings["VariantName"])
+        with identity.acting_as(model.get("ExecutionRoleArn")):
+            isolated = model["EnableNetworkIsolation"]
+            return serving_container.start(scope, place, settings, container, isolated, cancelled)
+    except SageMakerError as error:  # the model or its role is gone, or its package is no longer approved
         raise ServingError(str(error)) from error
-    place = serving_container.place_of_instance(scope, endpoint, settings["VariantName"])
-    return serving_container.start(scope, place, settings, container, model["EnableNetworkIsolation"], cancelled)
 
 
 def end_all(servers: Iterable[Server], grace_seconds: float) -> None:

@@ -6,20 +6,24 @@ Started by `server.start` as `python -m local_aws serve`; what it prints goes to
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
 
-from local_aws import settings
+from local_aws import settings, tls
 from local_aws.containers import reap
 from local_aws.files import write_whole
 from local_aws.processes import Process
 from local_aws.settings import HOST, Settings
 
-FOLDER_IS_TAKEN = 3  # exit code
+FOLDER_IS_TAKEN, NO_CERTIFICATE = 3, 4  # exit codes
 
 
 def serve(ours: Settings) -> int:
-    """Serve `ours` until SIGTERM, at which the process ends with 0. Returns 3 where another server holds the folder."""
+    """Serve `ours` until SIGTERM, at which the process ends with 0.
+
+    Returns 3 where another server holds the folder, 4 where there can be no https.
+    """
     settings.configure(ours)
     ours.folder.mkdir(parents=True, exist_ok=True)
     lock = (ours.folder / "server.lock").open("w")
@@ -28,6 +32,12 @@ def serve(ours: Settings) -> int:
     except BlockingIOError:
         print(f"another server holds {ours.folder}", flush=True)
         return FOLDER_IS_TAKEN
+    if ours.strict:
+        try:
+            _make_strict_folder(ours)
+        except tls.CertificateError as error:
+            print(error, flush=True)
+            return NO_CERTIFICATE
     write_whole(ours.record, json.dumps(_record(ours), indent=2) + "\n")
     _use_environment(ours)
     if killed := reap(ours):
@@ -48,7 +58,16 @@ def _record(ours: Settings) -> dict[str, object]:
         "port": ours.port,
         "account": ours.account,
         "region": ours.region,
+        "strict": ours.strict,
     }
+
+
+def _make_strict_folder(ours: Settings) -> None:
+    """The certificate, and the administrator's secret, for the eyes of this machine's user. Raises CertificateError."""
+    ours.strict_folder.mkdir(mode=0o700, exist_ok=True)
+    tls.ensure_certificate(ours)
+    if not ours.administrator_secret.is_file():
+        write_whole(ours.administrator_secret, secrets.token_urlsafe(30))
 
 
 def _use_environment(ours: Settings) -> None:
@@ -57,7 +76,8 @@ def _use_environment(ours: Settings) -> None:
     shutil.rmtree(temporary, ignore_errors=True)  # Lambda code folders of an earlier server
     temporary.mkdir()
     environment = settings.scrubbed(os.environ)
-    environment |= settings.client_environment(ours.endpoint_url, ours.account, ours.region)
+    administrator, certificate = settings.administrator(ours), ours.certificate if ours.strict else None
+    environment |= settings.client_environment(ours.endpoint_url, ours.region, administrator, certificate)
     environment |= {
         "BIND_HOST": HOST,
         "GATEWAY_PORT": str(ours.port),
@@ -73,6 +93,13 @@ def _use_environment(ours: Settings) -> None:
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(temporary),
     }
+    if ours.strict:
+        environment |= {
+            "AUTH": "true",
+            "USE_SSL": "1",  # that we serve https, which Lambda functions and custom resources are told
+            "MINISTACK_SSL_CERT": str(ours.certificate),
+            "MINISTACK_SSL_KEY": str(ours.certificate_key),
+        }
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # read TMPDIR again

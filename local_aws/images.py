@@ -1,12 +1,13 @@
 """Images: the code that jobs and endpoints run, by digest, never the working tree.
 
-`<repository>:<target>-<sha256>` names the code bundle with that SHA-256. When such a tag is first asked for, the image
-is "built": the bundle is fetched from the CDK's asset bucket, verified, and an OCI manifest with the bundle as its one
-layer is put into the account's ECR repository. `<repository>@sha256:<manifest digest>` then names the same code for
-good. Below `images/` lie the bundle, `<sha256>.zip`, and the folder unpacked from it, `<sha256>/`: it is compared with
-the bundle each time, so what runs is what the digest says even if somebody edited the folder.
+`<repository>:<target>-<sha256>` names the code bundle with that SHA-256. CodeBuild (builds.py) makes the image: it
+fetches the bundle, verifies it, and pushes an OCI manifest with the bundle as its one layer to the account's ECR
+repository. `<repository>@sha256:<manifest digest>` then names the same code for good. Below `images/` lie the bundle,
+`<sha256>.zip`, and the folder unpacked from it, `<sha256>/`: it is compared with the bundle each time, so what runs is
+what the digest says even if somebody edited the folder.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -23,6 +24,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from local_aws import identity
 from local_aws.clients import client
 from local_aws.files import write_whole
 from local_aws.settings import current
@@ -73,12 +75,17 @@ def resolve(image_uri: str, account: str, region: str) -> Image:
         else:
             manifest = _manifest(ecr, uri["repository"], {"imageTag": uri["tag"]})
             if manifest is None:
-                manifest = _build(ecr, image_uri, uri["repository"], uri["tag"], account, region)
+                raise ImageError(
+                    f"{image_uri}: the repository has no image with this tag. Deploying the training stack starts its "
+                    "build in CodeBuild; that build says what became of it"
+                )
         digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+        _pull(ecr, uri["repository"], manifest)
         if uri["digest"] and digest != uri["digest"]:
             raise ImageError(f"{image_uri}: the manifest kept under this digest is another one ({digest})")
         sha256 = _layer(image_uri, manifest)
-        return Image(digest=digest, folder=_unpacked(sha256, _bundle(sha256, account, region)))
+        with identity.as_the_service():  # the asset bucket stands for the layer, which pulling has a right to
+            return Image(digest=digest, folder=_unpacked(sha256, _bundle(sha256, account, region)))
 
 
 def command(image: Image, verb: str | Sequence[str]) -> list[str]:
@@ -95,28 +102,60 @@ def _manifest(ecr: Any, repository: str, image_id: dict[str, str]) -> str | None
     return found[0]["imageManifest"] if found else None
 
 
-def _build(ecr: Any, image_uri: str, repository: str, tag: str, account: str, region: str) -> str:
-    """Make the image of a tag from its bundle, and push it. Returns the manifest. Raises ImageError."""
-    named = TAG.fullmatch(tag)
+def _pull(ecr: Any, repository: str, manifest: str) -> None:
+    """What else a role needs permissions for when it pulls: to sign in to the registry, and to be told where each layer
+    is. Raises ImageError. The layer itself is here already."""
+    if identity.acting() is None:
+        return
+    try:
+        ecr.get_authorization_token()
+        for layer in json.loads(manifest).get("layers", []):
+            ecr.get_download_url_for_layer(repositoryName=repository, layerDigest=layer["digest"])
+    except ClientError as error:
+        raise ImageError(f"ECR repository {repository}: {error.response['Error']['Message']}") from error
+
+
+def fetch(image_uri: str, bundle_uri: str, account: str, region: str) -> None:
+    """Have the bundle of a tag here, verified: the first half of a build. Raises ImageError."""
+    named = TAG.fullmatch(image_uri.rpartition(":")[2])
     if named is None:
-        raise ImageError(
-            f"{image_uri}: the repository has no image with this tag, and it cannot be built: tags are "
-            "<cpu or gpu>-<SHA-256 of the code bundle>"
-        )
-    content = _bundle(named["sha256"], account, region)
-    _unpacked(named["sha256"], content)  # nothing is pushed that could not run
+        raise ImageError(f"{image_uri} cannot be built: tags are <cpu or gpu>-<SHA-256 of the code bundle>")
+    bucket, _, key = bundle_uri.removeprefix("s3://").partition("/")
+    _unpacked(named["sha256"], _bundle(named["sha256"], account, region, bucket=bucket, key=key))
+
+
+def push(image_uri: str, account: str, region: str) -> Image:
+    """Make the image of a bundle that was fetched, and push it: the other half. Raises ImageError.
+
+    A tag never moves: where there is one, it is the image, whoever built it.
+    """
+    uri = URI.fullmatch(image_uri)
+    if uri is None or not uri["tag"]:
+        raise ImageError(f"{image_uri!r} does not name an image by its tag")
+    with _building:
+        ecr = client("ecr", account, region)
+        if _manifest(ecr, uri["repository"], {"imageTag": uri["tag"]}) is None:
+            _push(ecr, uri["repository"], uri["tag"], account, region)
+    return resolve(image_uri, account, region)
+
+
+def _push(ecr: Any, repository: str, tag: str, account: str, region: str) -> None:
+    sha256 = tag.partition("-")[2]
+    content = _bundle(sha256, account, region)
     manifest = json.dumps(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": EMPTY_CONFIG,
-            "layers": [{"mediaType": "application/zip", "digest": f"sha256:{named['sha256']}", "size": len(content)}],
+            "layers": [{"mediaType": "application/zip", "digest": f"sha256:{sha256}", "size": len(content)}],
             "annotations": {"org.opencontainers.image.ref.name": tag},  # cpu and gpu are two images
         },
         sort_keys=True,
     )
-    ecr.put_image(repositoryName=repository, imageManifest=manifest, imageManifestMediaType=MANIFEST_TYPE, imageTag=tag)
-    return manifest
+    with contextlib.suppress(ecr.exceptions.ImageTagAlreadyExistsException):  # somebody was faster: theirs is the image
+        ecr.put_image(
+            repositoryName=repository, imageManifest=manifest, imageManifestMediaType=MANIFEST_TYPE, imageTag=tag
+        )
 
 
 def _layer(image_uri: str, manifest: str) -> str:
@@ -131,12 +170,12 @@ def _layer(image_uri: str, manifest: str) -> str:
     return sha256
 
 
-def _bundle(sha256: str, account: str, region: str) -> bytes:
-    """The bundle's bytes: kept ones, where they are still what their name says; else from the asset bucket."""
+def _bundle(sha256: str, account: str, region: str, *, bucket: str = "", key: str = "") -> bytes:
+    """The bundle's bytes: kept ones, where they are still what their name says; else from S3 (the CDK's assets)."""
     kept = current().images / f"{sha256}.zip"
     if kept.is_file() and hashlib.sha256(content := kept.read_bytes()).hexdigest() == sha256:
         return content
-    bucket, key = f"cdk-hnb659fds-assets-{account}-{region}", f"{sha256}.zip"
+    bucket, key = bucket or f"cdk-hnb659fds-assets-{account}-{region}", key or f"{sha256}.zip"
     try:
         content = client("s3", account, region).get_object(Bucket=bucket, Key=key)["Body"].read()
     except ClientError as error:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from local_aws import images, interruptions, store
+from local_aws import identity, images, interruptions, store
 from local_aws.containers import Container, aws_environment
 from local_aws.errors import SageMakerError, invalid
 from local_aws.s3_files import S3Error, download_prefix
@@ -191,7 +191,8 @@ def _live(run: Run, work: Callable[[Run], None]) -> None:
     try:
         shutil.rmtree(run.folder, ignore_errors=True)
         run.folder.mkdir(parents=True)
-        work(run)
+        with identity.acting_as(run.record.get("RoleArn")):
+            work(run)
     except Exception:
         logger.exception("%s %s: a bug of local AWS", run.kind, run.name)
     finally:

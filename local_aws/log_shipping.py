@@ -1,6 +1,7 @@
 """A container's output, line by line, from its file to CloudWatch Logs while it runs."""
 
 import contextlib
+import contextvars
 import logging
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.clients import client
+from local_aws.errors import SageMakerError
 
 logger = logging.getLogger("local_aws")
 
@@ -26,6 +28,7 @@ class LogShipper(threading.Thread):
         self._group, self._stream = group, stream
         self._account, self._region = account, region
         self._ended = threading.Event()
+        self._context = contextvars.copy_context()  # the job's: its role writes its log
 
     def finish(self, timeout: float = 30) -> None:
         """Ship what is left, the last line whole or not, and end."""
@@ -35,9 +38,13 @@ class LogShipper(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._follow(client("logs", self._account, self._region))
-        except (BotoCoreError, ClientError, OSError) as error:  # the server is ending, or the job's folder is gone
+            self._context.run(self._ship)
+        except (BotoCoreError, ClientError, SageMakerError, OSError) as error:
+            # The server is ending, the job's folder is gone, or the job's role may not write: the job itself goes on.
             logger.warning("the log of %s stopped being copied to CloudWatch: %s", self._file, error)
+
+    def _ship(self) -> None:
+        self._follow(client("logs", self._account, self._region))
 
     def _follow(self, logs: Any) -> None:
         _create(logs, self._group, self._stream)

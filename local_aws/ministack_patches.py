@@ -7,15 +7,16 @@ while it is imported.
 """
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
 import ministack.app as ministack
-from ministack.core import persistence, responses, router
-from ministack.services import cloudwatch, eventbridge, s3
-from ministack.services.cloudformation import provisioners, stacks
+from ministack.core import lambda_runtime, persistence, responses, router
+from ministack.services import cloudwatch, codebuild, ecr, eventbridge, s3
+from ministack.services.cloudformation import changesets, handlers, provisioners, stacks
 
 Headers = dict[str, str]
 Query = dict[str, list[str]]
@@ -60,6 +61,11 @@ def account() -> str:
 def region() -> str:
     """The region of the request, or of the stack, that this code runs for."""
     return str(responses.get_region())
+
+
+def access_key(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> str:
+    """Whose signature a request has, which ministack checks in strict mode; "" for none."""
+    return str(router.extract_access_key_id(headers, query))
 
 
 def request_scope(account: str, region: str) -> AbstractContextManager[None]:
@@ -107,13 +113,42 @@ def run_in_threads() -> None:
     stacks._runs_on_worker_thread = _runs_on_worker_thread
 
 
+def join_in_conditions() -> None:
+    """Let a template's conditions use Fn::Join, as CDK's bootstrap template does: ministack takes every such text for a
+    filled one, so that the CDK's deployment roles come out with empty policies and trust."""
+    evaluate = stacks._evaluate_conditions
+
+    def _evaluate_conditions(template: dict[str, Any], params: dict[str, dict[str, Any]]) -> dict[str, bool]:
+        joined = _joined(template.get("Conditions", {}), params)
+        found: dict[str, bool] = evaluate({**template, "Conditions": joined}, params)
+        return found
+
+    for module in (stacks, handlers, changesets):
+        module._evaluate_conditions = _evaluate_conditions
+
+
+def _joined(value: Any, params: dict[str, dict[str, Any]]) -> Any:
+    """`value` with every Fn::Join of texts and list parameters done."""
+    if isinstance(value, list):
+        return [_joined(member, params) for member in value]
+    if not isinstance(value, dict):
+        return value
+    if "Fn::Join" not in value:
+        return {key: _joined(member, params) for key, member in value.items()}
+    between, parts = value["Fn::Join"]
+    if isinstance(parts, dict):  # the Ref of a list
+        given = str(params[parts["Ref"]]["Value"])
+        return between.join(part.strip() for part in given.split(",")) if given else ""
+    return between.join(str(params[part["Ref"]]["Value"]) if isinstance(part, dict) else part for part in parts)
+
+
 def wrap_bucket(
     apply: Callable[[str, Properties, Properties], None], delete: Callable[[str, Properties], None]
 ) -> None:
     """Have `apply(bucket, old properties, new properties)` called after ministack made or updated an AWS::S3::Bucket,
     and `delete` in place of ministack's deletion."""
-    handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
-    create, update, remove = handlers["create"], handlers["update"], handlers["delete"]
+    ours = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
+    create, update, remove = ours["create"], ours["update"], ours["delete"]
 
     def create_bucket(logical_id: str, properties: Properties, stack_name: str) -> Created:
         name, attributes = create(logical_id, properties, stack_name)
@@ -129,7 +164,7 @@ def wrap_bucket(
         apply(name, old if name == physical_id else {}, new)
         return name, attributes
 
-    handlers.update(create=create_bucket, update=update_bucket, delete=delete)
+    ours.update(create=create_bucket, update=update_bucket, delete=delete)
 
 
 # ---- S3 --------------------------------------------------------------------------------------------------------------
@@ -257,6 +292,104 @@ def next_of_cron(expression: str, after: datetime) -> datetime | None:
         raise ValueError(f"{expression!r} is no AWS cron expression: give cron(minutes hours day month weekday year)")
     found: datetime | None = eventbridge._cron_next_fire(fields, after)
     return found
+
+
+# ---- ECR -------------------------------------------------------------------------------------------------------------
+
+
+def miss_images() -> None:
+    """Let DescribeImages say that an image it was asked for is not there, as ECR does; ministack leaves it out."""
+    describe = ecr._describe_images
+
+    def _describe_images(request: Properties) -> Any:
+        name = request.get("repositoryName", "")
+        if name in ecr._repositories:
+            for image_id in request.get("imageIds") or []:
+                if ecr._find_image(name, image_id) is None:
+                    asked = ", ".join(f"{part}:'{value}'" for part, value in image_id.items())
+                    message = f"The image with imageId {{{asked}}} does not exist within the repository '{name}'"
+                    return responses.error_response_json("ImageNotFoundException", message, 400)
+        return describe(request)
+
+    ecr._describe_images = _describe_images
+
+
+# ---- CodeBuild and Lambda --------------------------------------------------------------------------------------------
+
+
+class Build:
+    """A build that StartBuild began: what its project says, and what BatchGetBuilds will say of it."""
+
+    def __init__(self, build_id: str, project: Properties) -> None:
+        self.id = build_id
+        self.role_arn = str(project["serviceRole"])
+        self.variables = {one["name"]: one["value"] for one in project["environment"].get("environmentVariables", [])}
+        self._record = codebuild._builds[build_id]
+        self._record["logs"]["groupName"] = log_group_of(project)
+
+    @property
+    def log(self) -> tuple[str, str]:
+        """Group and stream of its log."""
+        return self._record["logs"]["groupName"], self._record["logs"]["streamName"]
+
+    def begin(self, phase: str) -> None:
+        """Such as PRE_BUILD. The phase before has succeeded."""
+        self._end_phase("SUCCEEDED")
+        self._record["phases"].append({"phaseType": phase, "startTime": int(time.time())})
+        self._record["currentPhase"] = phase
+
+    def end(self, failure: str | None = None) -> None:
+        """The last phase has succeeded, or failed; and the build with it, unless somebody stopped it."""
+        self._end_phase("SUCCEEDED" if failure is None else "FAILED")
+        if failure is not None:
+            self._record["phases"][-1]["contexts"] = [{"statusCode": "COMMAND_EXECUTION_ERROR", "message": failure}]
+        if not codebuild._stop_requested(self.id):
+            codebuild._finish_build(self._record, "SUCCEEDED" if failure is None else "FAILED")
+        codebuild._clear_stopped(self.id)
+
+    def _end_phase(self, status: str) -> None:
+        last = self._record["phases"][-1]
+        if "endTime" not in last:
+            last |= {"phaseStatus": status, "endTime": int(time.time())}
+
+
+def log_group_of(project: Properties) -> str:
+    """The log group of a CodeBuild project: the one it names, else the one that CodeBuild would make."""
+    named = project.get("logsConfig", {}).get("cloudWatchLogs", {}).get("groupName")
+    return named or f"/aws/codebuild/{project['name']}"
+
+
+def run_builds(carry_out: Callable[[Build], None]) -> None:
+    """Have StartBuild answer with a build IN_PROGRESS and `carry_out` work on it, in a thread of its own.
+
+    ministack would say that it has SUCCEEDED and do nothing. A project of a stack also keeps its LogsConfig, which
+    ministack's CloudFormation drops.
+    """
+
+    def _execute_build(build_id: str, project: Properties) -> None:
+        carry_out(Build(build_id, project))
+
+    codebuild.EXECUTE_BUILDS = True
+    codebuild._execute_build = _execute_build
+    codebuild._get_docker = lambda: None  # StopBuild would look for a container
+
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::CodeBuild::Project"]
+    create, update = handlers["create"], handlers["update"]
+
+    def keep(made: Created, properties: Properties) -> Created:
+        config = provisioners._codebuild_cfn_to_api(properties.get("LogsConfig", {}))
+        codebuild._projects[made[0]]["logsConfig"] = config
+        return made
+
+    handlers.update(
+        create=lambda logical_id, properties, stack: keep(create(logical_id, properties, stack), properties),
+        update=lambda id_, old, new, stack: keep(update(id_, old, new, stack), new),
+    )
+
+
+def end_functions() -> None:
+    """End the processes of Lambda functions, which wait for their next event."""
+    lambda_runtime.reset()
 
 
 # ---- state -----------------------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """State that survives `kill -9`: everything that was answered is on the disk a moment later.
 
-ministack writes its tables only when it is stopped gently. Here a thread writes those that changed, each file whole or
-not at all. The bytes of S3 objects go to the disk by themselves, as they come.
+ministack writes its tables only when it is stopped gently. Here a thread writes those that changed, all of them or
+none: a stack's record and the role that it made are in two files, and must not be of two moments. The bytes of S3
+objects go to the disk by themselves, as they come.
 """
 
 import asyncio
 import hashlib
+import json
 import logging
 import threading
 import time
@@ -21,6 +23,7 @@ logger = logging.getLogger("local_aws")
 LEAST_PAUSE, BUSY_PAUSE, IDLE_PAUSE = 0.1, 1.0, 5.0  # seconds between two saves: after a request, and without one
 SHARE = 10  # saving takes one part in ten of the time: 3 ms for small tables, 0.1 s for 10,000 lines of logs
 ATTEMPTS = 10
+TOGETHER = ".together"  # a file of what the tables' files are about to hold; there while they are being written
 
 
 class Saver(threading.Thread):
@@ -55,6 +58,10 @@ class Saver(threading.Thread):
         """A request that may have changed something was answered."""
         self._wake.set()
 
+    def save_now(self) -> None:
+        """Write everything before this returns. On the event loop only."""
+        self._save(_copies())
+
     def finish(self) -> None:
         """The last save, at once, on whatever thread ends the server."""
         self._ended.set()
@@ -62,17 +69,40 @@ class Saver(threading.Thread):
 
     def _save(self, tables: dict[str, Any]) -> None:
         with self._lock:
+            changed: dict[str, str] = {}
+            digests: dict[str, bytes] = {}
             for service, table in tables.items():
                 try:
-                    self._write(service, encode(service, table))
+                    text = encode(service, table)
                 except Exception:  # the others are saved all the same
                     logger.exception("the state of %s cannot be saved; trying again", service)
+                    continue
+                digests[service] = hashlib.blake2b(text.encode()).digest()
+                if self._written.get(service) != digests[service]:
+                    changed[service] = text
+            _write_together(self._folder, changed)
+            self._written |= digests
 
-    def _write(self, service: str, text: str) -> None:
-        digest = hashlib.blake2b(text.encode()).digest()
-        if self._written.get(service) != digest:
-            write_whole(self._folder / f"{service}.json", text)
-            self._written[service] = digest
+
+def complete(folder: Path) -> None:
+    """Before the tables are read: finish the writing in which an earlier server was killed."""
+    together = folder / TOGETHER
+    if together.exists():
+        _write_each(folder, json.loads(together.read_text()))
+        together.unlink()
+
+
+def _write_together(folder: Path, texts: dict[str, str]) -> None:
+    """Once the first file is written, all will be, if need be by the next server."""
+    if len(texts) > 1:
+        write_whole(folder / TOGETHER, json.dumps(texts))
+    _write_each(folder, texts)
+    (folder / TOGETHER).unlink(missing_ok=True)
+
+
+def _write_each(folder: Path, texts: dict[str, str]) -> None:
+    for service, text in texts.items():
+        write_whole(folder / f"{service}.json", text)
 
 
 async def _copies_on_loop() -> dict[str, Any]:

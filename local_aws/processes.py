@@ -100,6 +100,28 @@ def _parents() -> Iterator[tuple[int, int]]:
             yield int(folder.name), int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
 
 
+def with_variable(name: str, beginning: str) -> list[Process]:
+    """All processes whose environment gives `name` a value that begins so, as far as this system lets us see."""
+    wanted = f"{name}={beginning}"
+    processes = ((pid, start_time(pid)) for pid, variables in _environments() if wanted in variables)
+    return [Process(pid, started) for pid, started in processes if started is not None]
+
+
+def _environments() -> Iterator[tuple[int, str]]:
+    """(process, its environment and perhaps more, as one text)."""
+    if not PROC.exists():
+        table = subprocess.run(
+            ["ps", "-A", "-E", "-ww", "-o", "pid=,command="], capture_output=True, check=False
+        ).stdout
+        for line in table.decode(errors="replace").splitlines():
+            pid, _, text = line.strip().partition(" ")
+            yield int(pid), text
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended while we looked, or is another person's
+            yield int(folder.name), (folder / "environ").read_text(errors="replace")
+
+
 def kill(processes: Iterable[Process]) -> None:
     for process in processes:
         process.signal(signal.SIGKILL)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local_aws import store
+from local_aws.interrupted_stacks import about_to_touch
 from local_aws.ministack_patches import Created, Properties, account, add_resource_type, physical_name, region
 from local_aws.store import Scope
 
@@ -29,6 +30,9 @@ def _random_id(prefix: str) -> Callable[[str, Properties, Scope], str]:
 
 
 TYPES: dict[str, RecordedType] = {
+    "AWS::Budgets::Budget": RecordedType(
+        ref=lambda name, properties, _scope: properties["Budget"].get("BudgetName", name), attributes={}
+    ),
     "AWS::EC2::FlowLog": RecordedType(ref=_random_id("fl"), attributes={}),
 }
 
@@ -63,6 +67,7 @@ class _Handler:
             store.current().delete(_scope(), KIND, self._key(physical_id))
 
     def _put(self, physical_id: str, properties: Properties) -> Created:
+        about_to_touch(physical_id)
         record: dict[str, Any] = {"Type": self._type_name, "PhysicalId": physical_id, "Properties": properties}
         store.current().put(_scope(), KIND, self._key(physical_id), record)
         attributes = {name: value(physical_id, properties, _scope()) for name, value in self._kind.attributes.items()}

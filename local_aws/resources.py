@@ -58,6 +58,13 @@ def find(scope: Scope, kind: str, words: str, name: str) -> Record:
     return record
 
 
+def role_of_model(scope: Scope, name: str) -> str | None:
+    """The ARN of the role that a model's containers, and what they make, are of; None where the model is gone."""
+    model = store.current().get(scope, "model", name) or {}
+    role: str | None = model.get("ExecutionRoleArn")
+    return role
+
+
 def describe_model(scope: Scope, request: Request) -> dict[str, Any]:
     return dict(find(scope, "model", "model", request["ModelName"]))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local_aws import data_capture, endpoint_life, endpoint_metrics, endpoints, event_stream, store
+from local_aws import data_capture, endpoint_life, endpoint_metrics, endpoints, event_stream, resources, store
 from local_aws.data_capture import Exchange
 from local_aws.endpoint_life import Taken
 from local_aws.endpoints import CHANGING
@@ -147,7 +147,8 @@ def _invoke(
             headers.get("x-amzn-sagemaker-custom-attributes"),
             headers.get("x-amzn-sagemaker-inference-id"),
         )
-        data_capture.offer(scope, name, taken.variant.name, endpoints.capture_of(scope, record), exchange)
+        role = resources.role_of_model(scope, taken.variant.settings["ModelName"])
+        data_capture.offer(scope, name, taken.variant.name, endpoints.capture_of(scope, record), exchange, role)
     return taken, answered
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from local_aws.clients import client
+from local_aws.interrupted_stacks import about_to_touch
 from local_aws.ministack_patches import Properties, account, region, wrap_bucket
 
 
@@ -20,6 +21,7 @@ def install() -> None:
 
 def apply(bucket: str, old: Properties, new: Properties) -> None:
     """Bring the bucket to `new`. What was set and is no longer named goes back to S3's default."""
+    about_to_touch(bucket)
     s3 = client("s3", account(), region())
     for name, put, remove in _PROPERTIES:
         if new.get(name):

@@ -13,12 +13,14 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.clients import client
+from local_aws.errors import SageMakerError
 from local_aws.store import Scope
 
 logger = logging.getLogger("local_aws")
 
 ONE_STREAM = TransferConfig(multipart_threshold=5 * 1024**3, use_threads=False)  # 5 GiB: the most of one PutObject
 CHUNK = 1 << 20
+REFUSALS = (ClientError, BotoCoreError, SageMakerError)  # the last: the role that acts cannot be assumed
 
 
 class S3Error(Exception):
@@ -52,7 +54,7 @@ def download_prefix(scope: Scope, uri: str, folder: Path, share: tuple[int, int]
                 if count % share[1] == share[0]:
                     _download(s3, bucket, item["Key"], _below(folder, relative_key(item["Key"], prefix)))
                 count += 1
-    except (ClientError, BotoCoreError, OSError) as error:
+    except (*REFUSALS, OSError) as error:
         raise S3Error(f"{uri}: {error}") from error
     return count
 
@@ -62,7 +64,7 @@ def download_object(scope: Scope, uri: str, file: Path) -> None:
     bucket, key = split(uri)
     try:
         _download(client("s3", scope.account, scope.region), bucket, key, file)
-    except (ClientError, BotoCoreError, OSError) as error:
+    except (*REFUSALS, OSError) as error:
         raise S3Error(f"{uri}: {error}") from error
 
 
@@ -76,6 +78,8 @@ def upload_file(scope: Scope, file: Path, uri: str, kms_key: str | None = None) 
     except FileNotFoundError:
         raise
     except Exception as error:  # boto3 wraps what S3 says in several kinds
+        if not file.exists():  # what over https, where a file is opened late, comes as another kind, too
+            raise FileNotFoundError(f"{file} is gone") from error
         raise S3Error(f"{uri}: {error}") from error
 
 
@@ -84,7 +88,7 @@ def read_object(scope: Scope, uri: str) -> bytes:
     bucket, key = split(uri)
     try:
         content: bytes = client("s3", scope.account, scope.region).get_object(Bucket=bucket, Key=key)["Body"].read()
-    except (ClientError, BotoCoreError) as error:
+    except REFUSALS as error:
         raise S3Error(f"{uri}: {error}") from error
     return content
 
@@ -98,7 +102,7 @@ def put_object(
     try:
         s3 = client("s3", scope.account, scope.region)
         s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, **extra)
-    except (ClientError, BotoCoreError) as error:
+    except REFUSALS as error:
         raise S3Error(f"{uri}: {error}") from error
 
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from botocore.session import get_session
 
-from local_aws import endpoint_life, scaling_schedules, store, validation
+from local_aws import authorization, endpoint_life, scaling_schedules, store, validation
 from local_aws.errors import SageMakerError, invalid, not_emulated
 from local_aws.listings import page
-from local_aws.ministack_patches import account, region
+from local_aws.ministack_patches import access_key, account, region
+from local_aws.permissions import Need
 from local_aws.store import Record, Scope
 
 logger = logging.getLogger("local_aws")
@@ -44,15 +45,17 @@ _pool = ThreadPoolExecutor(4, thread_name_prefix="application-autoscaling")
 
 
 async def handle(
-    _method: str, _path: str, headers: Mapping[str, str], body: bytes, _query: Mapping[str, list[str]]
+    _method: str, _path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, list[str]]
 ) -> Answer:
     """Answer one request that is for Application Auto Scaling."""
     scope, name = Scope(account(), region()), headers.get("x-amz-target", "").rpartition(".")[2]
-    return await asyncio.get_running_loop().run_in_executor(_pool, _answer, scope, name, body)
+    caller = access_key(headers, query)
+    return await asyncio.get_running_loop().run_in_executor(_pool, _answer, scope, caller, name, body)
 
 
 def call(scope: Scope, name: str, request: Request) -> dict[str, Any]:
     """Do an operation. Raises SageMakerError."""
+    authorization.require(scope, [_need(scope, name, request)])
     if name not in SERVICE.operation_names:
         raise SageMakerError("UnknownOperationException", f"The requested operation {name!r} is not recognized.")
     shapes = SERVICE.operation_model(name)
@@ -65,9 +68,21 @@ def call(scope: Scope, name: str, request: Request) -> dict[str, Any]:
     return found
 
 
-def _answer(scope: Scope, name: str, body: bytes) -> Answer:
+def _need(scope: Scope, name: str, request: Request) -> Need:
+    """What has to be allowed: service-authorization/latest/reference/list_awsapplicationautoscaling.html. A target's id
+    is known to nobody before it is made."""
+    targets = f"arn:aws:application-autoscaling:{scope.region}:{scope.account}:scalable-target/*"
+    keys = {"service-namespace": "ServiceNamespace", "scalable-dimension": "ScalableDimension"}
+    context = {f"application-autoscaling:{key}": request[member] for key, member in keys.items() if member in request}
+    resource = "*" if name.startswith("Describe") else targets
+    return Need(action=f"application-autoscaling:{name}", resource=resource, context=context)
+
+
+def _answer(scope: Scope, caller: str, name: str, body: bytes) -> Answer:
     try:
-        return 200, {"Content-Type": JSON_TYPE}, json.dumps(call(scope, name, json.loads(body or b"{}"))).encode()
+        with authorization.called_by(caller):
+            answered = call(scope, name, json.loads(body or b"{}"))
+        return 200, {"Content-Type": JSON_TYPE}, json.dumps(answered).encode()
     except SageMakerError as error:
         told = {"__type": error.code, "message": str(error)}
         return error.status, {"Content-Type": JSON_TYPE}, json.dumps(told).encode()

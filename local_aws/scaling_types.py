@@ -6,6 +6,7 @@ from typing import Any
 from local_aws import scaling, validation
 from local_aws.cloudformation import ProvisioningError
 from local_aws.errors import SageMakerError
+from local_aws.interrupted_stacks import about_to_touch
 from local_aws.ministack_patches import Created, Properties, account, add_resource_type, region
 from local_aws.store import Scope
 
@@ -46,8 +47,9 @@ class _Target:
         rest = {key: value for key, value in properties.items() if key != "ScheduledActions"}
         if "Tags" in rest:  # a list in CloudFormation, a map in the API
             rest["Tags"] = {tag["Key"]: tag["Value"] for tag in rest["Tags"]}
-        _call("RegisterScalableTarget", rest)
         physical_id = "|".join(str(properties[name]) for name in IDENTITY)
+        about_to_touch(physical_id)
+        _call("RegisterScalableTarget", rest)
         try:
             kept = {action["ScheduledActionName"] for action in actions}
             for name in {action["ScheduledActionName"] for action in before} - kept:

@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_aws import settings
+from local_aws import settings, tls
 from local_aws.containers import REPOSITORY, reap, tail
 from local_aws.processes import Process, wait_until
-from local_aws.settings import HOST, WHO_PATH, Settings
+from local_aws.settings import HOST, WHO_PATH, Credentials, Settings
 
 START_SECONDS, STOP_SECONDS = 90.0, 10.0
 PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections, so that ours stays free
@@ -47,24 +47,38 @@ class LocalAws:
     port: int
     account: str
     region: str
+    strict: bool
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            folder=self.folder, port=self.port, account=self.account, region=self.region, strict=self.strict
+        )
 
 
-def start(folder: Path) -> LocalAws:
+def start(folder: Path, *, strict: bool | None = None) -> LocalAws:
     """Start local AWS with its state in `folder`, or find that it runs; ready to answer when this returns.
 
-    It listens on the port it had before, where that is free. Raises LocalAwsError with the end of the server's log
-    where it does not start.
+    `strict` holds every call to IAM, over https (docs/decisions/local-aws.md); None is as the folder was last time, and
+    not strict at first. It listens on the port it had before, where that is free. Raises LocalAwsError with the end of
+    the server's log where it does not start, and where it runs in the other mode.
     """
     folder = folder.resolve()
     _make(folder)
     with _one_at_a_time(folder):
         if running := status(folder):
+            if strict not in (None, running.strict):
+                mode = "strict" if running.strict else "fast"
+                raise LocalAwsError(f"local AWS runs in {folder} already, in {mode} mode: stop it first")
             _wait_until_ready(running, None)
             return running
-        ours = Settings(folder=folder, port=_port(folder))
+        saved = _saved(folder) or {}
+        strict = bool(saved.get("strict")) if strict is None else strict
+        ours = Settings(folder=folder, port=_port(folder), strict=strict)
         with ours.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "local_aws", "serve", "--folder", str(folder), "--port", str(ours.port)],
+                [sys.executable, "-m", "local_aws", "serve", "--folder", str(folder), "--port", str(ours.port)]
+                + ["--strict"] * ours.strict,
                 cwd=REPOSITORY,
                 env=settings.scrubbed(os.environ) | {"PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
@@ -80,6 +94,7 @@ def start(folder: Path) -> LocalAws:
             port=ours.port,
             account=ours.account,
             region=ours.region,
+            strict=ours.strict,
         )
         _wait_until_ready(running, process)
         return running
@@ -117,18 +132,26 @@ def status(folder: Path) -> LocalAws | None:
         port=int(str(saved["port"])),
         account=str(saved["account"]),
         region=str(saved["region"]),
+        strict=saved.get("strict") is True,
     )
 
 
-def client_environment(folder: Path) -> dict[str, str]:
+def client_environment(folder: Path, credentials: Credentials | None = None) -> dict[str, str]:
     """The whole of what an AWS client needs to use this local AWS and no other. Give it in place of the user's AWS_*.
 
+    As the administrator who may do all, or as whoever has the `credentials` (`users.credentials` makes an IAM user's).
     Raises LocalAwsError where it does not run.
     """
     running = status(folder)
     if running is None:
         raise LocalAwsError(f"local AWS does not run in {folder}: start it with `python -m local_aws up`")
-    return settings.client_environment(running.endpoint_url, running.account, running.region)
+    ours = running.settings
+    return settings.client_environment(
+        running.endpoint_url,
+        running.region,
+        credentials or settings.administrator(ours),
+        ours.certificate if ours.strict else None,
+    )
 
 
 def _make(folder: Path) -> None:
@@ -199,12 +222,18 @@ def _wait_until_ready(running: LocalAws, process: subprocess.Popen[bytes] | None
 
 
 def _answers_as_ours(running: LocalAws) -> bool:
-    connection = http.client.HTTPConnection(HOST, running.port, timeout=5)  # http.client knows no proxies
     try:
-        connection.request("GET", WHO_PATH)
-        response = connection.getresponse()
-        return response.status == 200 and json.loads(response.read()).get("folder") == str(running.folder)
+        with contextlib.closing(_connection(running)) as connection:
+            connection.request("GET", WHO_PATH)
+            response = connection.getresponse()
+            return response.status == 200 and json.loads(response.read()).get("folder") == str(running.folder)
     except (OSError, http.client.HTTPException, ValueError):
         return False
-    finally:
-        connection.close()
+
+
+def _connection(running: LocalAws) -> http.client.HTTPConnection:
+    """http.client knows no proxies. Raises OSError before the server has made its certificate."""
+    if not running.strict:
+        return http.client.HTTPConnection(HOST, running.port, timeout=5)
+    trusted = tls.context(running.settings.certificate)
+    return http.client.HTTPSConnection(HOST, running.port, timeout=5, context=trusted)

@@ -24,12 +24,16 @@ INHERITED = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|TERM
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One local AWS. `folder` holds all its state and is made absolute; `port` is where it listens on 127.0.0.1."""
+    """One local AWS. `folder` holds all its state and is made absolute; `port` is where it listens on 127.0.0.1.
+
+    `strict`: https, signatures checked, every call held to IAM's policies. Otherwise http, and every caller may do all.
+    """
 
     folder: Path
     port: int
     account: str = ACCOUNT
     region: str = REGION
+    strict: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", self.folder.resolve())
@@ -42,7 +46,7 @@ class Settings:
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"{'https' if self.strict else 'http'}://{HOST}:{self.port}"
 
     @property
     def record(self) -> Path:
@@ -82,6 +86,29 @@ class Settings:
         return self.folder / "endpoints"
 
     @property
+    def strict_folder(self) -> Path:
+        """What only strict mode has: certificate, secrets of the administrator and of users, the record of calls."""
+        return self.folder / "strict"
+
+    @property
+    def certificate(self) -> Path:
+        return self.strict_folder / "certificate.pem"
+
+    @property
+    def certificate_key(self) -> Path:
+        return self.strict_folder / "certificate-key.pem"
+
+    @property
+    def administrator_secret(self) -> Path:
+        """The secret key of every account's root user."""
+        return self.strict_folder / "administrator-secret"
+
+    @property
+    def calls(self) -> Path:
+        """Every call of a role or user, and what IAM said to it: one JSON document a line."""
+        return self.strict_folder / "calls.jsonl"
+
+    @property
     def captures(self) -> Path:
         """Captured requests and answers that wait to be put into S3."""
         return self.folder / "captures"
@@ -115,22 +142,46 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if INHERITED.fullmatch(name)}
 
 
-def client_environment(endpoint_url: str, account: str, region: str) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """Who a client is. `token` is that of a session."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+def administrator(ours: Settings, account: str | None = None) -> Credentials:
+    """The root user of an account, who may do all: the access key is the account's number, by which ministack tells
+    accounts apart. Anybody's word is taken for it, but in strict mode, where the secret is random and checked."""
+    secret = ours.administrator_secret.read_text() if ours.strict else "local"
+    return Credentials(access_key=account or ours.account, secret_key=secret)
+
+
+def client_environment(
+    endpoint_url: str, region: str, credentials: Credentials | None, certificate: Path | None = None
+) -> dict[str, str]:
     """All that an AWS client needs, and all that could lead it to another place than `endpoint_url`.
 
-    The access key is the account's number: that is how ministack tells accounts apart. The S3 endpoint is named twice
-    because the CDK command line reads only the second.
+    The S3 endpoint is named twice because the CDK command line reads only the second. `certificate` is what https is
+    checked by: boto3 reads the first of its variables, the CDK command line the second.
     """
-    return {
+    variables = {
         "AWS_ENDPOINT_URL": endpoint_url,
         "AWS_ENDPOINT_URL_S3": endpoint_url,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        "AWS_ACCESS_KEY_ID": account,
-        "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": f"{HOST},localhost",
         "no_proxy": f"{HOST},localhost",
     }
+    if credentials is not None:
+        variables["AWS_ACCESS_KEY_ID"] = credentials.access_key
+        variables["AWS_SECRET_ACCESS_KEY"] = credentials.secret_key
+        if credentials.token is not None:
+            variables["AWS_SESSION_TOKEN"] = credentials.token
+    if certificate is not None:
+        variables |= {"AWS_CA_BUNDLE": str(certificate), "NODE_EXTRA_CA_CERTS": str(certificate)}
+    return variables

@@ -1,13 +1,18 @@
 """Metrics of a training job: numbers that its metric definitions find in its output, sent to CloudWatch."""
 
+import logging
 import re
 import time
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from local_aws.clients import client
 from local_aws.errors import invalid
 from local_aws.store import Scope
+
+logger = logging.getLogger("local_aws")
 
 NAMESPACE = "/aws/sagemaker/TrainingJobs"
 MOST_DATA_A_CALL = 1000  # of PutMetricData
@@ -71,4 +76,7 @@ def send(scope: Scope, job: str, host: str, metrics: list[dict[str, Any]]) -> No
     data = [metric | {"Dimensions": [{"Name": "Host", "Value": f"{job}/{host}"}]} for metric in metrics]
     cloudwatch = client("cloudwatch", scope.account, scope.region)
     for start in range(0, len(data), MOST_DATA_A_CALL):
-        cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + MOST_DATA_A_CALL])
+        try:
+            cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + MOST_DATA_A_CALL])
+        except ClientError as error:  # the role may not: as with its log, the job itself goes on
+            logger.warning("the metrics of %s are not stored: %s", job, error)

@@ -49,7 +49,7 @@ def main(box: Container) -> None:
     heldout = box.processing_input("heldout")
     with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
         folder = Path(scratch)
-        unpack(archive, folder / "model")
+        unpack(archive, folder / "model", also=("recipe.json", "manifest.json"))
         evaluation = evaluate(folder / "model", heldout, folder / "heldout")
     evaluation["artifact_sha256"] = _sha256(archive)
     path = box.processing_output("evaluation") / "evaluation.json"

@@ -1,4 +1,4 @@
-"""The image's only entry point: `launch.py prepare | train | evaluate | fetch | serve`.
+"""The image's only entry point: `launch.py prepare | train | evaluate | fetch | drift | serve`.
 
 Everything a verb needs comes by the container contract (amplify_lm/container.py, docs/seams.md). `train` runs here
 where one process does, and under torchrun, one process for each GPU of each host, where there are more; the
@@ -24,7 +24,7 @@ from amplify_lm.container import Container, Resources
 from amplify_lm.settings import SettingsError
 
 BUNDLE = Path(__file__).parent
-VERBS = ("prepare", "train", "evaluate", "fetch", "serve")
+VERBS = ("prepare", "train", "evaluate", "fetch", "drift", "serve")
 SCRIPT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # SageMaker kills what still runs 120 s after its SIGTERM; torchrun would after 30 s, amid a large checkpoint.
 SHUTDOWN_SECONDS = 110
@@ -43,7 +43,7 @@ def main(box: Container) -> None:
         raise SettingsError(f"verb {verb!r} is unknown; one of {', '.join(VERBS)} is wanted")
     if verb == "train":
         launch_training(box)
-    elif verb in ("prepare", "fetch"):
+    elif verb in ("prepare", "fetch", "drift"):
         importlib.import_module(verb).main(box, arguments)
     else:
         importlib.import_module(verb).main(box)

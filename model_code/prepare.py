@@ -44,6 +44,7 @@ class Census:
     """What was met on the way, for the manifest."""
 
     records: int = 0
+    spaced_headers: int = 0
     duplicates: int = 0
     proteins: Counter[str] = field(default_factory=Counter)
     residues: Counter[str] = field(default_factory=Counter)
@@ -78,6 +79,8 @@ def summary(manifest: dict[str, Any]) -> Iterator[str]:
     """What became of the records, for people: nothing is left out or changed without a word."""
     for split in SPLITS:
         yield f"{split}: {manifest['proteins'][split]:,} proteins, {manifest['residues'][split]:,} residues"
+    if spaced := manifest["spaced_headers"]:
+        yield f"{spaced:,} headers begin with a space, which is not taken for a part of the name"
     if duplicates := manifest["duplicates"]:
         yield f"{duplicates:,} exact duplicates left out"
     for reason, count in manifest["rejected"].items():
@@ -128,6 +131,7 @@ def _read_all(
             hashing = _HashingReader(raw)
             for record in fasta.read(hashing, name):
                 census.records += 1
+                census.spaced_headers += record.spaced
                 _take(record, name, writers, seen, census, validation_share)
                 if time.monotonic() - told > SECONDS_BETWEEN_LINES:
                     told = time.monotonic()
@@ -204,6 +208,7 @@ def _manifest(
         "lengths": length_quantiles(census.lengths),
         "letter_counts": dict(letters[len(tokenizer.SPECIAL_TOKENS) :]),
         "unknown": dict(sorted(census.unknown.items())),
+        "spaced_headers": census.spaced_headers,
         "duplicates": census.duplicates,
         "rejected": dict(sorted(census.rejected.items())),
         "rejected_examples": census.rejected_examples,
@@ -274,7 +279,7 @@ def resolve_init(init: str, recipe: Recipe, folder: Path) -> None:
 
         found = checkpoint.read_source(init)
         shapes = ((name, getattr(found.config, name), getattr(recipe, name)) for name in SHAPE)
-        wrong = [f"{name} {found} (recipe: {wanted})" for name, found, wanted in shapes if found != wanted]
+        wrong = [f"{name} {given} (recipe: {wanted})" for name, given, wanted in shapes if given != wanted]
         if found.config.max_length < recipe.window:
             wrong.append(f"max_length {found.config.max_length} (the recipe's window: {recipe.window})")
         if wrong:

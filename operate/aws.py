@@ -9,13 +9,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws import server
+from local_aws import server, users
 from operate.errors import OperateError
 from operate.settings import Settings
 from stacks.config import Environment
@@ -31,10 +32,16 @@ class Aws:
     environment: Environment
     environ: Mapping[str, str]
     """The environment variables of every program started for it."""
+    state: Path | None = None
+    """Of `local`: the folder of its server."""
 
     @property
     def is_local(self) -> bool:
         return self.environment.name == "local"
+
+    def has_ended(self) -> bool:
+        """Whether it was local AWS, whose server has ended meanwhile."""
+        return self.state is not None and server.status(self.state) is None
 
     def client(self, service: str) -> Any:
         """A boto3 client of this environment."""
@@ -56,14 +63,15 @@ def connect(environment: Environment, settings: Settings) -> Aws:
             raise OperateError(
                 "Local AWS is not running.", todo="Start it with `amplify up`, or do all with `make demo`."
             )
-        environ = local_environ(settings.user_environ, server.client_environment(settings.state))
+        who = users.credentials(settings.state, settings.local_user) if settings.local_user else None
+        environ = local_environ(settings.user_environ, server.client_environment(settings.state, who))
     else:
         region = {"AWS_REGION": environment.region, "AWS_DEFAULT_REGION": environment.region}
         environ = {**settings.user_environ, **region}
     os.environ.clear()
     os.environ.update(environ)
     _client.cache_clear()
-    aws = Aws(environment=environment, environ=environ)
+    aws = Aws(environment=environment, environ=environ, state=settings.state if environment.name == "local" else None)
     _check_account(aws)
     return aws
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,16 @@ class Cdk:
         ).returncode:
             raise OperateError("The deployment did not go through.", todo="What is above says why.")
 
+    def _home(self, verb: str) -> dict[str, str]:
+        """A home of its own: `~/.cdk.json` has profiles, which lead away from local AWS, and context, which changes
+        templates. Deploying to a real account is another matter: its credentials may lie in the person's home."""
+        if verb != "synth" and not self.aws.is_local:
+            return {}
+        home = self.assembly.parent / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        kept = {"JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(jsii_cache(self.aws.environ)), **self.aws.environ}
+        return {**kept, "HOME": str(home)}
+
     def _run(self, arguments: list[str], limit_s: int, show: Show) -> None:
         if not CLI.exists():
             raise OperateError("The CDK command line is not installed.", todo="Run `make setup`.")
@@ -90,7 +100,7 @@ class Cdk:
             # Its own process group, so that all of it can be ended: node, and Python under jsii below it.
             child = subprocess.Popen(
                 [str(CLI), *arguments],
-                env={**self.aws.environ, **QUIET},
+                env={**self.aws.environ, **QUIET, **self._home(_verb(arguments))},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -98,9 +108,14 @@ class Cdk:
                 start_new_session=True,
             )
         try:
-            code = _wait(child, limit_s, lambda: show(_last_line(self.log, begin)))
+            code = _wait(child, limit_s, lambda: show(_last_line(self.log, begin)), self.aws.has_ended)
         finally:
             _end(child)
+        if self.aws.has_ended():
+            raise OperateError(
+                f"Local AWS ended while `cdk {_verb(arguments)}` ran.",
+                todo="`amplify up` starts it again and settles what was interrupted; then run the same command again.",
+            )
         if code != 0:
             text = _text_from(self.log, begin)
             what = f"took longer than {limit_s} s" if code is None else f"failed (exit code {code})"
@@ -111,10 +126,12 @@ class Cdk:
             )
 
 
-def _wait(child: "subprocess.Popen[bytes]", limit_s: float, tell: Callable[[], None]) -> int | None:
-    """The exit code, or None after the limit."""
+def _wait(
+    child: "subprocess.Popen[bytes]", limit_s: float, tell: Callable[[], None], in_vain: Callable[[], bool]
+) -> int | None:
+    """The exit code, or None after the limit or where waiting is in vain."""
     give_up = time.monotonic() + limit_s
-    while time.monotonic() < give_up:
+    while time.monotonic() < give_up and not in_vain():
         try:
             return child.wait(timeout=0.3)
         except subprocess.TimeoutExpired:
@@ -132,6 +149,17 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             child.wait(timeout=5)
         except subprocess.TimeoutExpired:
             continue
+
+
+def jsii_cache(environ: Mapping[str, str]) -> Path:
+    """Where jsii keeps unpacked packages by default, in the person's home: unpacking takes seconds.
+
+    https://github.com/aws/jsii, packages/@jsii/kernel/src/tar-cache/default-cache-root.ts
+    """
+    home = Path(environ.get("HOME", "~")).expanduser()
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "com.amazonaws.jsii" / "package-cache"
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "aws" / "jsii" / "package-cache"
 
 
 def _verb(arguments: list[str]) -> str:

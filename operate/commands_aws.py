@@ -39,9 +39,17 @@ def demo(
 
 
 @app.command()
-def up(context: typer.Context) -> None:
+def up(
+    context: typer.Context,
+    strict: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict/--fast", help="Hold every call to IAM's policies, over https. As last time if not given."
+        ),
+    ] = None,
+) -> None:
     """Start local AWS; endpoints that were in service come back."""
-    running = server.start(context.obj.state)
+    running = server.start(context.obj.state, strict=strict)
     out.print(
         f"Local AWS is up at {running.endpoint_url}, account {running.account}, {running.region}.", highlight=False
     )
@@ -69,9 +77,12 @@ def status(context: typer.Context, env: Env = "local", as_json: Json = False) ->
     aws = aws_access.connect(environment_named(env), settings)
     stacks = deployment.stacks(aws)
     pin = releases.read(settings.releases, env)
-    served = None
+    served, trouble = None, "nothing yet"
     if any(stack.name.endswith("-endpoint") for stack in stacks):
-        served = deployment.served_package(aws)
+        try:
+            served = deployment.served_package(aws)
+        except OperateError as error:
+            trouble = f"nothing. {error.message} {error.todo}"
     if as_json:
         found = {
             "running": True,
@@ -86,7 +97,7 @@ def status(context: typer.Context, env: Env = "local", as_json: Json = False) ->
         table.add_row(stack.name, stack.status, str(len(stack.resources)))
     out.print(table if stacks else f"Nothing is deployed. `amplify deploy --env {env}` does it.")
     out.print(f"released: {pin['model_package_arn'] if pin else 'nothing yet'}", highlight=False)
-    out.print(f"served:   {served or 'nothing yet'}", highlight=False)
+    out.print(f"served:   {served or trouble}", highlight=False)
 
 
 @app.command()
@@ -106,7 +117,8 @@ def deploy(context: typer.Context, env: Env = "local") -> None:
         step.show("cdk synth")
         cdk.synth(lambda line: step.show(f"cdk synth: {line}"))
         if aws.is_local:
-            cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
+            if settings.local_user is None:  # bootstrapping is the administrator's
+                cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
             cdk.deploy(f"{env}/*", lambda line: step.show(f"cdk deploy: {line}"), method="direct")
     if not aws.is_local:  # the command line's own questions about permissions need the terminal
         cdk.deploy_with_approval(f"{env}/*")

@@ -36,6 +36,40 @@ def data_add(
         out.print(f"{uri}{' (was there already)' if unchanged else ''}", highlight=False, soft_wrap=True)
 
 
+@data_app.command("ready")
+def data_ready(context: typer.Context, env: Env = "local") -> None:
+    """Say that the proteins are all there: a run begins, where the environment has `on_arrival` and none is active."""
+    environment = environment_named(env)
+    if environment.training is None or not environment.training.on_arrival:
+        raise OperateError(
+            f"In environment {env} no run begins when proteins are ready.",
+            todo="Start one with `amplify train`, or set on_arrival in environments.py and deploy.",
+        )
+    aws = aws_access.connect(environment, context.obj)
+    uri = data.ready(aws.client("s3"), deployment.output(aws, "storage", "DataBucketName"))
+    out.print(f"{uri} is put; `amplify runs` shows the run that it begins.", highlight=False, soft_wrap=True)
+
+
+@data_app.command("remove")
+def data_remove(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(help="Files, as `amplify data list` names them.")],
+    held_out: Annotated[bool, typer.Option("--held-out", help="Of the held-out files.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    env: Env = "local",
+) -> None:
+    """Remove FASTA files from the data bucket, which keeps their older versions for a while."""
+    aws = aws_access.connect(environment_named(env), context.obj)
+    bucket = deployment.output(aws, "storage", "DataBucketName")
+    keys = [f"{'heldout' if held_out else 'proteins'}/{file}" for file in files]
+    for key in keys:
+        out.print(f"s3://{bucket}/{key}", highlight=False, soft_wrap=True)
+    if not yes and not typer.confirm("Remove it?" if len(keys) == 1 else f"Remove these {len(keys)}?"):
+        raise OperateError("Nothing was removed.")
+    data.remove(aws.client("s3"), bucket, keys)
+    out.print("Removed: no later run reads it.", highlight=False)
+
+
 @data_app.command("list")
 def data_list(context: typer.Context, env: Env = "local", as_json: Json = False) -> None:
     """The FASTA files in the data bucket."""

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from operate import aws as aws_access
 from operate import deployment, machine_choice, pipeline_run, releases, report
+from operate import image as images
 from operate.aws import Aws
-from operate.commands_aws import Env, Json, out
+from operate.commands_aws import Env, Json, news, out
 from operate.commands_data import upload_weights
 from operate.errors import InterruptedByPersonError, OperateError
 from operate.screen import Step, shown, watched
@@ -33,7 +34,10 @@ def train(
     recipe: Annotated[str | None, typer.Option(help="A recipe of model_code/recipes.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="One that environments.py lists.")] = None,
     instance_count: Annotated[int | None, typer.Option(min=1, help="Machines that train together.")] = None,
-    init: Annotated[str | None, typer.Option(help="scratch, s3://… or hf:<owner>/<name>@<revision>.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="scratch, a folder, a model.tar.gz, s3://… or hf:<owner>/<name>@<revision>."),
+    ] = None,
     data_prefix: Annotated[str | None, typer.Option("--data", help="S3 prefix of the FASTA files.")] = None,
     script: Annotated[str | None, typer.Option(help="Another entry point of the code bundle.")] = None,
     settings: Annotated[
@@ -45,23 +49,24 @@ def train(
 ) -> None:
     """Start a run of the pipeline: prepare, train, evaluate, and register what beats the letter frequencies.
 
-    What is not given is the environment's default.
+    What is not given is the environment's default. Starting weights that lie on this machine are uploaded first.
     """
+    environment = environment_named(env)
+    check_reachable(environment, init)
+    machine_choice.check(environment, instance_type, instance_count)
+    aws = aws_access.connect(environment, context.obj)
     given = {
         "recipe": recipe,
         "instance_type": instance_type,
         "instance_count": None if instance_count is None else str(instance_count),
-        "init": init,
+        "init": init if init in (None, "scratch") else in_reach(aws, init),
         "data": data_prefix,
         "script": script,
         "overrides": overrides_json(settings) if settings else None,
     }
-    environment = environment_named(env)
-    machine_choice.check(environment, instance_type, instance_count)
-    check_reachable(environment, init)
-    aws = aws_access.connect(environment, context.obj)
     pipeline = deployment.output(aws, "training", "PipelineName")
-    execution = pipeline_run.start(aws, pipeline, {name: value for name, value in given.items() if value is not None})
+    parameters = {name: value for name, value in given.items() if value is not None}
+    execution = pipeline_run.start(aws, pipeline, parameters | {"image": built_image(aws, as_json=as_json)})
     announce(aws, execution, watch=watch, as_json=as_json)
 
 
@@ -79,10 +84,9 @@ def register(
     From there it is a model as any other: `amplify approve` releases it. No training, and nothing of the Hub later on.
     """
     aws = aws_access.connect(environment_named(env), context.obj)
-    if not source.startswith(("hf:", "s3://")):
-        source = upload_weights(aws, Path(source), name)
     pipeline = deployment.output(aws, "training", "RegistrationPipelineName")
-    announce(aws, pipeline_run.start(aws, pipeline, {"init": source}), watch=watch, as_json=as_json)
+    parameters = {"init": in_reach(aws, source, name), "image": built_image(aws, as_json=as_json)}
+    announce(aws, pipeline_run.start(aws, pipeline, parameters), watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -144,6 +148,11 @@ def approve(
 # ---- parts -----------------------------------------------------------------------------------------------------------
 
 
+def in_reach(aws: Aws, source: str, name: str | None = None) -> str:
+    """Weights as a job reaches them: what lies on this machine is uploaded. Raises OperateError where it is nothing."""
+    return source if source.startswith(("hf:", "s3://")) else upload_weights(aws, Path(source), name)
+
+
 def overrides_json(settings: list[str]) -> str:
     """`["steps=100", "seed=1"]` → `{"steps": 100, "seed": 1}`. Raises OperateError for what is no key=value."""
     overrides: dict[str, Any] = {}
@@ -178,6 +187,13 @@ def check_reachable(environment: Environment, init: str | None) -> None:
 def pipelines(aws: Aws) -> list[str]:
     """The environment's pipelines: of training, of registration."""
     return [deployment.output(aws, "training", key) for key in ("PipelineName", "RegistrationPipelineName")]
+
+
+def built_image(aws: Aws, *, as_json: bool) -> str:
+    """The image by its digest, once it is built; says that it waits. Raises OperateError where it cannot be built."""
+    console = news if as_json else out
+    with watched(Step(console, "image")) as step:
+        return images.wait_until_built(aws, step.show).by_digest
 
 
 def announce(aws: Aws, execution: str, *, watch: bool, as_json: bool) -> None:

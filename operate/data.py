@@ -11,6 +11,8 @@ from botocore.exceptions import ClientError
 from operate import fasta
 from operate.errors import OperateError
 
+READY_KEY = "proteins/READY"
+
 Prefix = Literal["proteins", "heldout"]
 
 
@@ -25,6 +27,12 @@ def add(s3: Any, bucket: str, prefix: Prefix, path: Path, *, folder: str = "") -
     fasta.check_beginning(path)
     key = f"{prefix}/{folder}{path.name}"
     return f"s3://{bucket}/{key}", not _put(s3, bucket, key, path)
+
+
+def ready(s3: Any, bucket: str) -> str:
+    """Put the object that says "these proteins are all": EventBridge begins a run on it. Returns its URI."""
+    s3.put_object(Bucket=bucket, Key=READY_KEY, Body=b"")
+    return f"s3://{bucket}/{READY_KEY}"
 
 
 def add_weights(s3: Any, bucket: str, path: Path, name: str) -> str:
@@ -49,7 +57,8 @@ def add_weights(s3: Any, bucket: str, path: Path, name: str) -> str:
     there = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
     if strangers := sorted({one["Key"] for one in there} - set(files)):
         raise OperateError(
-            f"{uri} holds other files already, such as {strangers[0]}.", todo="Give another name: --name …"
+            f"{uri} holds other files already, such as {strangers[0]}.",
+            todo="Give another name: --name of `amplify weights add`, whose answer `train --init` and `register` take.",
         )
     for key, file in files.items():
         _put(s3, bucket, key, file)
@@ -57,13 +66,29 @@ def add_weights(s3: Any, bucket: str, path: Path, name: str) -> str:
 
 
 def listed(s3: Any, bucket: str) -> list[dict[str, Any]]:
-    """The files below `proteins/` and `heldout/`: use, file, bytes."""
+    """The FASTA files below `proteins/` and `heldout/`: use, file, bytes."""
     found = []
     for prefix, use in (("proteins/", "training"), ("heldout/", "held out")):
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for one in page.get("Contents", []):
+                if one["Key"] == READY_KEY:
+                    continue
                 found.append({"use": use, "file": one["Key"].removeprefix(prefix), "bytes": one["Size"]})
     return found
+
+
+def remove(s3: Any, bucket: str, keys: list[str]) -> None:
+    """Delete files; the bucket keeps their versions. Raises OperateError, and deletes none, where one is not there."""
+    prefixes = {"training": "proteins/", "held out": "heldout/"}
+    there = {prefixes[one["use"]] + one["file"] for one in listed(s3, bucket)}
+    if unknown := [key for key in keys if key not in there]:
+        known = ", ".join(sorted(there)) or "nothing"
+        raise OperateError(
+            f"s3://{bucket}/{unknown[0]} is not there; there is {known}.",
+            todo="Give the name as `amplify data list` shows it, with --held-out for a held-out file.",
+        )
+    for key in keys:
+        s3.delete_object(Bucket=bucket, Key=key)
 
 
 def _put(s3: Any, bucket: str, key: str, path: Path) -> bool:

@@ -21,9 +21,10 @@ from rich.table import Table
 from local_aws import server
 from operate import aws as aws_access
 from operate import data, deployment, fasta, pipeline_run, proteomes, releases, report
+from operate import image as images
 from operate.aws import Aws
 from operate.cdk import Cdk
-from operate.client import AmplifyClient, Scan
+from operate.client import AmplifyClient
 from operate.errors import InterruptedByPersonError, OperateError
 from operate.proteomes import PROTEOMES
 from operate.screen import Screen, Step, shown
@@ -36,6 +37,7 @@ SCANNED = ("BSU09100", "cold shock protein CspB")
 ASKED = 16
 """Held-out proteins whose embeddings and perplexity are asked for: the shortest above 60 residues."""
 
+SHUFFLES = 3
 QUICK_RECORDS = 600
 
 
@@ -47,17 +49,37 @@ class Plan:
     overrides: str
     records: int | None
     """Of each proteome, at most so many records; None: all."""
+    page: str
+    """The report's folder below the one that was asked for: neither demo writes over the other's."""
+    remark: str
+    """What the report says of the model."""
     folder: str
     """Of the data bucket, below `proteins/` and `heldout/`: neither demo reads the other's proteomes, or a person's."""
 
 
-FULL = Plan(recipe="demo", overrides="{}", records=None, folder="demo/")
-QUICK = Plan(recipe="tiny", overrides='{"steps": 200, "decay_steps": 200}', records=QUICK_RECORDS, folder="demo-quick/")
+FULL = Plan(
+    recipe="demo",
+    overrides="{}",
+    records=None,
+    page="",
+    remark="A model of this size learns little; the recipe is made to fit two minutes.",
+    folder="demo/",
+)
+QUICK = Plan(
+    recipe="tiny",
+    overrides='{"steps": 200, "decay_steps": 200}',
+    records=QUICK_RECORDS,
+    page="quick",
+    remark=f"This was the quick demo: the first {QUICK_RECORDS} records of each proteome, a few seconds of training, "
+    "and a model that is of no use.",
+    folder="demo-quick/",
+)
 """Does everything work on this machine? The same way with a model too small to be of use, in about a minute."""
 
 
 def run(settings: Settings, console: Console, plan: Plan, report_folder: Path) -> None:
     """The whole demo. Raises OperateError where a step fails; local AWS is then stopped, its state kept."""
+    report_folder = report_folder / plan.page
     with all_ended_on_failure(settings, console):
         screen = Screen(console, total=8)
         aws = start_local_aws(settings, screen)
@@ -78,6 +100,7 @@ def run(settings: Settings, console: Console, plan: Plan, report_folder: Path) -
             stacks=deployment.stacks(aws),
             package_arn=pin["model_package_arn"],
             endpoint=deployment.output(aws, "endpoint", "EndpointName"),
+            remark=plan.remark,
             **answers,
             times=screen.times,
             job_times=record.seconds,
@@ -159,6 +182,7 @@ def train(aws: Aws, screen: Screen, plan: Plan) -> tuple[str, Record]:
             "overrides": plan.overrides,
             "data": f"s3://{bucket}/proteins/{plan.folder}",
             "heldout": f"s3://{bucket}/heldout/{plan.folder}",
+            "image": images.wait_until_built(aws, step.show).by_digest,
         }
         execution = pipeline_run.start(aws, pipeline, parameters, title="amplify demo")
         step.say(f"recipe {plan.recipe}, run {execution.rsplit('/', 1)[-1]}")
@@ -172,9 +196,14 @@ def release(aws: Aws, settings: Settings, screen: Screen, execution: str) -> rel
         for name, loss in report.baselines(releases.evaluation_of(aws, package)):
             step.say(f"{name:<40} {loss:.3f} nats a residue")
         step.say("In real life a person looks at this and decides; the demo approves in your name.")
+        before = releases.read(settings.releases, "local")
         pin = releases.approve(aws, package, f"{getuser()} (amplify demo)")
         path = releases.write(settings.releases, "local", pin)
         step.say(f"{shown(path)} now pins version {pin['model_package_version']}")
+        if before is not None and before["recipe"] != pin["recipe"]:
+            version = before["model_package_version"]
+            step.say(f"before, it pinned version {version}, of recipe {before['recipe']}; to have that again:")
+            step.say(f"amplify approve {version} && amplify deploy")
         return pin
 
 
@@ -196,17 +225,27 @@ def ask(aws: Aws, screen: Screen, held_out: Path) -> dict[str, Any]:
         embeddings = client.embed([one.sequence for one in chosen])
         step.say(f"embeddings of {len(chosen)} held-out proteins: {embeddings.shape[0]} × {embeddings.shape[1]}")
         step.show("perplexity")
-        real = statistics.fmean(client.perplexity([one.sequence for one in chosen], exact=True))
-        shuffled = statistics.fmean(client.perplexity([in_any_order(one.sequence) for one in chosen], exact=True))
-        step.say(f"their pseudo-perplexity: {real:.2f}; with the residues shuffled: {shuffled:.2f}")
-        scan = scan_one(client, proteins)
-        step.say(f"scan of {SCANNED[1]}: {19 * len(scan.sequence):,} single substitutions scored")
+        real = client.perplexity([one.sequence for one in chosen], exact=True)
+        orders = [
+            client.perplexity([in_any_order(one.sequence, number) for one in chosen], exact=True)
+            for number in range(SHUFFLES)
+        ]
+        shuffled = [statistics.fmean(of_one) for of_one in zip(*orders, strict=True)]
+        order = report.Order(
+            real=statistics.fmean(real),
+            shuffled=statistics.fmean(shuffled),
+            lower=sum(one < other for one, other in zip(real, shuffled, strict=True)),
+            proteins=len(chosen),
+        )
+        step.say(f"their pseudo-perplexity: {order.real:.2f}; with the residues shuffled: {order.shuffled:.2f}")
+        scanned = protein_to_scan(proteins)
+        scan = client.scan({"id": scanned.name, "sequence": scanned.sequence})
+        step.say(f"scan of {title(scanned)}: {19 * len(scan.sequence):,} single substitutions scored")
         return {
             "embeddings_shape": embeddings.shape,
-            "perplexity_real": real,
-            "perplexity_shuffled": shuffled,
+            "order": order,
             "scan": scan,
-            "scan_name": f"{SCANNED[1]} ({SCANNED[0]})",
+            "scan_name": title(scanned),
         }
 
 
@@ -218,6 +257,8 @@ def all_ended_on_failure(settings: Settings, console: Console) -> Iterator[None]
     """Where the block fails, or is asked to end, stop local AWS with all its jobs and endpoints."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    log = settings.state / "server.log"
+    begin = log.stat().st_size if log.exists() else 0  # what is above is of earlier days
     try:
         yield
     except BaseException as error:
@@ -227,12 +268,13 @@ def all_ended_on_failure(settings: Settings, console: Console) -> Iterator[None]
         console.print("      stopping local AWS and everything it runs", style="dim")
         server.stop(settings.state)
         again = (
-            f"Local AWS is stopped, what it holds is kept in {shown(settings.state)}: `make demo` goes on from there."
+            f"Local AWS is stopped; stacks, data and models are kept in {shown(settings.state)}. "
+            "`make demo` finds them there, and trains anew."
         )
         if isinstance(error, KeyboardInterrupt):
             raise InterruptedByPersonError("The demo was interrupted.", todo=again) from None
         if ended:
-            tail = "\n".join((settings.state / "server.log").read_text(errors="replace").splitlines()[-8:])
+            tail = "\n".join(log.read_bytes()[begin:].decode(errors="replace").splitlines()[-8:])
             raise OperateError("The server of local AWS ended while the demo ran.", todo=again, log_tail=tail) from None
         if isinstance(error, OperateError):
             error.todo = f"{error.todo} {again}".strip()
@@ -244,10 +286,12 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def shortened(path: Path, records: int) -> Path:
-    """A copy of the first records of a FASTA file, under another name."""
-    parts = path.read_text().split("\n>")
-    short = path.with_name(f"{path.stem}_first_{records}.faa")
-    short.write_text("\n>".join(parts[:records]) + "\n")
+    """A copy of the first records of a FASTA file, under another name; the protein that is scanned is among them."""
+    parts = path.read_text().removeprefix(">").split("\n>")
+    kept = parts[:records]
+    kept[-1:] = [part for part in parts[records:] if part.split(maxsplit=1)[:1] == [SCANNED[0]]] or kept[-1:]
+    short = path.with_name(f"{path.stem}_{records}_records.faa")
+    short.write_text("".join(f">{part}\n" for part in kept))
     return short
 
 
@@ -256,15 +300,20 @@ def shortest(proteins: list[fasta.Protein]) -> list[fasta.Protein]:
     return sorted((one for one in proteins if len(one.sequence) > 60), key=lambda one: len(one.sequence))[:ASKED]
 
 
-def in_any_order(sequence: str) -> str:
-    """The same residues shuffled, each time the same way."""
-    return "".join(random.Random(0).sample(sequence, len(sequence)))  # noqa: S311
+def in_any_order(sequence: str, seed: int) -> str:
+    """The same residues shuffled, for one seed always the same way."""
+    return "".join(random.Random(seed).sample(sequence, len(sequence)))  # noqa: S311
 
 
-def scan_one(client: AmplifyClient, proteins: list[fasta.Protein]) -> Scan:
-    """The scan of the protein that the report shows."""
-    [chosen] = [one for one in proteins if one.name == SCANNED[0]] or shortest(proteins)[:1]
-    return client.scan({"id": chosen.name, "sequence": chosen.sequence})
+def protein_to_scan(proteins: list[fasta.Protein]) -> fasta.Protein:
+    """The protein that the report shows: `SCANNED`, where it is among them."""
+    return ([one for one in proteins if one.name == SCANNED[0]] or shortest(proteins))[0]
+
+
+def title(protein: fasta.Protein) -> str:
+    """What a person calls it."""
+    known = SCANNED[1] if protein.name == SCANNED[0] else protein.description
+    return f"{known} ({protein.name})" if known else protein.name
 
 
 def write_examples(held_out: Path, folder: Path) -> None:
@@ -272,7 +321,7 @@ def write_examples(held_out: Path, folder: Path) -> None:
     proteins = fasta.read(held_out)
     examples = [one for one in proteins if one.name == SCANNED[0]] + shortest(proteins)[:5]
     (folder / "examples.fasta").write_text(
-        "".join(f">{one.name} {one.description}\n{one.sequence}\n" for one in examples)
+        "".join(f">{f'{one.name} {one.description}'.strip()}\n{one.sequence}\n" for one in examples)
     )
 
 
@@ -295,7 +344,7 @@ def print_summary(console: Console, outcome: report.Outcome) -> None:
     for name, loss in report.baselines(outcome.evaluation):
         table.add_row(name, f"{loss:.3f}", f"{math.exp(loss):.2f}")
     console.print(table)
-    console.print(f"Perplexity of {ASKED} held-out proteins: {report.shuffling(outcome)}", highlight=False)
+    console.print(f"Perplexity of {ASKED} held-out proteins: {report.shuffling(outcome.order)}", highlight=False)
     resources = sum(len(stack.resources) for stack in outcome.stacks)
     console.print(
         f"{len(outcome.stacks)} stacks with {resources} resources are deployed; all of it took "

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from operate.aws import Aws
 from operate.errors import OperateError
 
-STACKS = ("storage", "registry", "network", "training", "endpoint")
+STACKS = ("storage", "registry", "network", "training", "endpoint", "monitoring")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +23,18 @@ class Stack:
 
 def output(aws: Aws, stack: str, key: str) -> str:
     """An output of stack `storage`, `registry`, `training` or `endpoint`. Raises OperateError where there is none."""
-    found = _outputs(aws, stack)
-    if key not in found:
-        name = f"amplify-{aws.environment.name}-{stack}"
-        todo = f"Deploy it: `amplify deploy --env {aws.environment.name}`."
-        if stack == "endpoint":
-            todo = "The endpoint exists where a model is released: `amplify approve`, then `amplify deploy`."
-        raise OperateError(f"Stack {name} is not deployed.", todo=todo)
-    return found[key]
+    name = f"amplify-{aws.environment.name}-{stack}"
+    described = _describe(aws.client("cloudformation"), name)
+    if key in (found := _outputs(described)):
+        return found[key]
+    todo = f"Deploy it: `amplify deploy --env {aws.environment.name}`."
+    if described is not None and described["StackStatus"].endswith("IN_PROGRESS"):
+        raise OperateError(f"Stack {name} is {described['StackStatus']}.", todo="Somebody deploys: wait for its end.")
+    if described is not None:
+        raise OperateError(f"Stack {name} is {described['StackStatus']} and has no {key}.", todo=todo)
+    if stack == "endpoint":
+        todo = "The endpoint exists where a model is released: `amplify approve`, then `amplify deploy`."
+    raise OperateError(f"Stack {name} is not deployed.", todo=todo)
 
 
 def stacks(aws: Aws) -> list[Stack]:
@@ -59,7 +63,8 @@ def served_package(aws: Aws) -> str:
 
 def _served_model(aws: Aws) -> str:
     """The model of the endpoint's variant, of its inference component, or that of transform jobs, by the mode."""
-    sagemaker, outputs = aws.client("sagemaker"), _outputs(aws, "endpoint")
+    stack = _describe(aws.client("cloudformation"), f"amplify-{aws.environment.name}-endpoint")
+    sagemaker, outputs = aws.client("sagemaker"), _outputs(stack)
     if "ModelName" in outputs:
         return outputs["ModelName"]
     name = output(aws, "endpoint", "EndpointName")
@@ -76,14 +81,18 @@ def _served_model(aws: Aws) -> str:
 def check_serves(aws: Aws, package_arn: str) -> None:
     """Raises OperateError where the endpoint serves another package: a roll-back leaves CloudFormation green too."""
     if (found := served_package(aws)) != package_arn:
+        name = f"amplify-{aws.environment.name}-endpoint"
+        status = (_describe(aws.client("cloudformation"), name) or {}).get("StackStatus", "gone")
+        rolled_back = "ROLLBACK" in status
         raise OperateError(
-            f"The endpoint serves {found}, not {package_arn}: the deployment was rolled back.",
-            todo="Its alarms and logs say why; `amplify status` shows what is in service.",
+            f"The endpoint serves {found}, not {package_arn}: stack {name} is {status}"
+            f"{', the deployment was rolled back' if rolled_back else ''}.",
+            todo=f"{'The alarms and logs of the endpoint say why. ' if rolled_back else ''}Then deploy it again: "
+            f"`amplify deploy --env {aws.environment.name}`; `amplify status` shows what is in service.",
         )
 
 
-def _outputs(aws: Aws, stack: str) -> dict[str, str]:
-    described = _describe(aws.client("cloudformation"), f"amplify-{aws.environment.name}-{stack}")
+def _outputs(described: dict[str, Any] | None) -> dict[str, str]:
     return {one["OutputKey"]: one["OutputValue"] for one in (described or {}).get("Outputs", [])}
 
 

@@ -20,9 +20,11 @@ ENDED = {"Succeeded", "Failed", "Stopped"}
 
 TODO = {
     "Fetch": "See that the source is right: amplify register <folder>, s3://… or hf:<owner>/<name>@<revision>.",
-    "Prepare": "Look at the proteins (`amplify data list`), the recipe's name and --set; then start again.",
+    "Prepare": "Look at the proteins (`amplify data list`; `add` brings some, `remove` takes a broken file away; "
+    "`make demo` brings its own), the recipe's name and --set; then start again.",
     "Train": "Mend what the reason names, then start again: a new run begins anew.",
-    "Evaluate": "Look at the held-out proteins (`amplify data list`); then start again.",
+    "Evaluate": "Look at the held-out proteins (`amplify data list`; `add --held-out` brings some, "
+    "`remove --held-out` takes a broken file away); then start again.",
     "Refuse": "Train longer, on more proteins, or with another recipe: `amplify train --set steps=…`.",
 }
 

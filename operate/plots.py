@@ -54,7 +54,8 @@ def training_curve(
         axes.plot([last], [loss], label=label, **star)
     for (name, value), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
         axes.axhline(value, color=GREY, linestyle=style, linewidth=1)
-        axes.text(0, value, f" {name}, {value:.3f}", va="bottom", color=GREY, fontsize=9)
+        # Near the end, where the curve is far below; at its beginning it crosses them.
+        axes.text(0.97 * last, value, f"{name}, {value:.3f}", va="bottom", ha="right", color=GREY, fontsize=9)
     axes.set(xlabel="step", ylabel="loss, nats a residue (lower is better)", xlim=(0, None))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

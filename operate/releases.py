@@ -18,6 +18,7 @@ from operate.errors import OperateError
 
 SCHEMA = 1
 BLOCK_BYTES = 1 << 20
+CODE_TAG = re.compile(r"(?:cpu|gpu)-[0-9a-f]{64}")
 
 Pin = dict[str, Any]
 
@@ -78,8 +79,8 @@ def approve(aws: Aws, package_arn: str, approved_by: str) -> Pin:
 def pin(
     *,
     package: dict[str, Any],
-    image_uri: str,
     image_digest: str,
+    code_bundle: str,
     artifact: dict[str, str],
     evaluation: dict[str, Any],
     approved_by: str,
@@ -93,7 +94,7 @@ def pin(
         "artifact": artifact,
         "recipe": package.get("CustomerMetadataProperties", {}).get("recipe", "unknown"),
         "evaluation": evaluation,
-        "code_bundle": _code_bundle(image_uri),
+        "code_bundle": code_bundle,
         "approved_by": approved_by,
         "approved_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -148,8 +149,7 @@ def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str) -> Pin:
         )
     return pin(
         package=package,
-        image_uri=container["Image"],
-        image_digest=_image_digest(aws, container),
+        **_image(aws, container["Image"]),
         artifact=artifact,
         evaluation=evaluation,
         approved_by=approved_by,
@@ -178,29 +178,25 @@ def _artifact(aws: Aws, s3_uri: str) -> dict[str, str]:
     return {"s3_uri": s3_uri, "version_id": found["VersionId"], "sha256": digest.hexdigest()}
 
 
-def _image_digest(aws: Aws, container: dict[str, Any]) -> str:
-    """The digest that the package's image has in the registry: what a tag means may not change a release."""
-    if given := container.get("ImageDigest"):
-        return given
-    repository, _, tag = container["Image"].rpartition("/")[2].partition(":")
-    if "@" in repository:
-        return repository.partition("@")[2] + ":" + tag
+def _image(aws: Aws, uri: str) -> dict[str, str]:
+    """Digest of the package's image in the registry, and the SHA-256 of the code bundle that its tag names.
+
+    A run names the digest; a run that somebody started by hand may have named the tag.
+    """
+    named = re.fullmatch(r"[^/]+/([^:@]+)(?::(.+)|@(sha256:[0-9a-f]{64}))", uri)
+    if named is None:
+        raise OperateError(
+            f"The package's image is {uri}: neither tag nor digest of a repository.", todo="Train again."
+        )
+    repository, tag, digest = named.groups()
+    image_id = {"imageTag": tag} if tag else {"imageDigest": digest}
     try:
-        [image] = aws.client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])[
-            "imageDetails"
-        ]
+        [found] = aws.client("ecr").describe_images(repositoryName=repository, imageIds=[image_id])["imageDetails"]
     except ClientError as error:
         message = error.response["Error"]["Message"]
-        raise OperateError(
-            f"Image {container['Image']} is not in the registry: {message}", todo="Train again."
-        ) from None
-    return image["imageDigest"]
-
-
-def _code_bundle(image: str) -> str:
-    """The SHA-256 of the code bundle, which is the second half of the image's tag."""
-    found = re.search(r":(?:cpu|gpu)-([0-9a-f]{64})$", image)
-    return found.group(1) if found else image
+        raise OperateError(f"Image {uri} is not in the registry: {message}", todo="Train again.") from None
+    bundles = [tag.partition("-")[2] for tag in found.get("imageTags", []) if CODE_TAG.fullmatch(tag)]
+    return {"image_digest": found["imageDigest"], "code_bundle": bundles[0] if bundles else uri}
 
 
 def split_uri(s3_uri: str) -> tuple[str, str]:

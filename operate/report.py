@@ -23,6 +23,26 @@ pre { background: #8881; padding: .8rem; overflow-x: auto; } img { max-width: 10
 """
 
 
+BY_CHANCE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Whether a model knows more of proteins than what they are made of: mean perplexity as they are, and shuffled."""
+
+    real: float
+    shuffled: float
+    lower: int
+    """Proteins whose own perplexity is below that of their residues in other orders."""
+    proteins: int
+
+    @property
+    def chance(self) -> float:
+        """How likely so many, or more, would be lower if the order meant nothing: a one-sided sign test."""
+        ways = sum(math.comb(self.proteins, number) for number in range(self.lower, self.proteins + 1))
+        return ways / 2**self.proteins
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """Everything that a demo found out."""
@@ -35,8 +55,9 @@ class Outcome:
     package_arn: str
     endpoint: str
     embeddings_shape: tuple[int, ...]
-    perplexity_real: float
-    perplexity_shuffled: float
+    order: Order
+    remark: str
+    """A sentence on what to think of the model."""
     scan: Scan
     scan_name: str
     times: Mapping[str, float]
@@ -129,18 +150,18 @@ def _explanation(outcome: Outcome) -> str:
         "<p>Every residue that the model is asked for is hidden here. Pretraining leaves a fifth of them to be seen, "
         f"and so its loss is lower: {outcome.evaluation['pretraining_loss']:.3f} on the same proteins.</p>"
         f"<p>Asked of the endpoint: embeddings of {outcome.embeddings_shape[0]} held-out proteins "
-        f"({outcome.embeddings_shape[1]} numbers each), and their perplexity: {_text(shuffling(outcome))} "
-        "(A model of this size learns little; the recipe is made to fit two minutes.)</p>"
+        f"({outcome.embeddings_shape[1]} numbers each), and their perplexity: {_text(shuffling(outcome.order))} "
+        f"({_text(outcome.remark)})</p>"
     )
 
 
-def shuffling(outcome: Outcome) -> str:
+def shuffling(order: Order) -> str:
     """What the perplexities of real and shuffled proteins say, in a sentence that is true of them."""
-    real, shuffled = outcome.perplexity_real, outcome.perplexity_shuffled
-    verdict = (
-        "the model knows something of their order" if shuffled > real else "of their order the model knows nothing"
+    verdict = "the model knows something of their order" if order.chance < BY_CHANCE else "that may be chance"
+    return (
+        f"{order.real:.2f}, and {order.shuffled:.2f} with the same residues shuffled; "
+        f"lower as it is in {order.lower} of {order.proteins}: {verdict}."
     )
-    return f"{real:.2f}, and {shuffled:.2f} with the same residues shuffled: {verdict}."
 
 
 def _stacks(stacks: Sequence[Stack]) -> str:

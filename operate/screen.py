@@ -21,6 +21,7 @@ from rich.text import Text
 from operate.errors import OperateError
 
 SECONDS_BETWEEN_PLAIN_LINES = 10.0
+BAR = 24
 
 
 @dataclass
@@ -54,12 +55,16 @@ class Step:
     def __rich__(self) -> RenderableType:
         line = Table.grid(padding=(0, 1))
         news = Text(self.news, style="dim", overflow="ellipsis", no_wrap=True)
+        begin = (Text("    "), self._spinner(), _clock(self.seconds))
         if self.share is None:
-            line.add_row(Text("    "), self._spinner(), _clock(self.seconds), news)
-        else:
-            bar = ProgressBar(total=1.0, completed=self.share, width=24)
-            line.add_row(Text("    "), self._spinner(), _clock(self.seconds), bar, news)
-        return Group(line)
+            line.add_row(*begin, news)
+            return line
+        bar = ProgressBar(total=1.0, completed=self.share, width=BAR)
+        if self.console.width >= len(self.news) + BAR + 16:  # and what stands before and between them
+            line.add_row(*begin, bar, news)
+            return line
+        line.add_row(*begin, bar)
+        return Group(line, Text("      ").append_text(news))
 
     def _spinner(self) -> Spinner:
         spinner = Spinner("dots")

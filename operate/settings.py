@@ -21,12 +21,16 @@ class Settings:
     releases: Path
     """The release pins, `<env>.json`."""
 
+    local_user: str | None
+    """The IAM user that commands are in local AWS's strict mode; None is its administrator."""
+
     user_environ: Mapping[str, str]
     """The environment as the person's shell gave it."""
 
 
 def read_settings(environ: Mapping[str, str], here: Path) -> Settings:
-    """The settings of a command that runs in folder `here`, from AMPLIFY_LOCAL_DIR and AMPLIFY_RELEASES_DIR."""
+    """The settings of a command that runs in folder `here`, from AMPLIFY_LOCAL_DIR, AMPLIFY_RELEASES_DIR and
+    AMPLIFY_LOCAL_USER."""
 
     def folder(variable: str, default: Path) -> Path:
         return (here / environ[variable]).resolve() if environ.get(variable) else default
@@ -34,6 +38,7 @@ def read_settings(environ: Mapping[str, str], here: Path) -> Settings:
     return Settings(
         state=folder("AMPLIFY_LOCAL_DIR", ROOT / ".local"),
         releases=folder("AMPLIFY_RELEASES_DIR", ROOT / "releases"),
+        local_user=environ.get("AMPLIFY_LOCAL_USER") or None,
         user_environ=dict(environ),
     )
 

@@ -46,12 +46,12 @@ def watch(aws: Aws, execution: str, screen: Step) -> Record:
 
 
 def progress_text(latest: Mapping[str, float]) -> str:
-    """`step 120 of 800 · loss 2.751 · validation 2.740 · 15,893 residues/s · 1:40 left`."""
+    """`step 120 of 800 · loss 2.751 · 15,893 residues/s · validation 2.740`: what changes most comes first."""
     parts = [f"step {latest.get('step', 0):.0f} of {latest.get('steps', 0):.0f}"]
     if "train_loss" in latest:
         parts.append(f"loss {latest['train_loss']:.3f}")
-    if "validation_loss" in latest:
-        parts.append(f"validation {latest['validation_loss']:.3f}")
     if "residues_per_second" in latest:
         parts.append(f"{latest['residues_per_second']:,.0f} residues/s")
+    if "validation_loss" in latest:
+        parts.append(f"validation {latest['validation_loss']:.3f}")
     return " · ".join(parts)

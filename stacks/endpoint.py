@@ -11,6 +11,7 @@ from stacks.constructs.async_endpoint import AsyncEndpoint
 from stacks.constructs.batch_model import BatchModel
 from stacks.constructs.component_endpoint import ComponentEndpoint
 from stacks.constructs.endpoint_hours import EndpointHours
+from stacks.constructs.instance_alarms import InstanceAlarms
 from stacks.constructs.invoke_policy import InvokePolicy
 from stacks.constructs.realtime_endpoint import RealTimeEndpoint, ShadowModel
 from stacks.constructs.served_model import VARIANT_NAME
@@ -74,6 +75,9 @@ class EndpointStack(cdk.Stack):
         if settings.capture:
             for role in (self._role, *([shadow.role] if shadow else [])):
                 role.write(storage.artifact_bucket, f"captured/{self._name}/")
+        alarms = self._alarms(settings.max_latency_ms)
+        alarms.watch_queue("ConcurrentRequestsPerModel")
+        self._watch_instances(settings.instance_type)
         endpoint = RealTimeEndpoint(
             self,
             "ModelEndpoint",
@@ -85,7 +89,7 @@ class EndpointStack(cdk.Stack):
             key=storage.key,
             capture_uri=storage.artifact_bucket.s3_url_for_object("captured"),  # SageMaker adds the endpoint's name
             shadow=shadow,
-            roll_back_on=self._alarms(settings.max_latency_ms).roll_back_on,
+            roll_back_on=alarms.roll_back_on,
         )
         if settings.working_hours and not settings.scales:
             EndpointHours(
@@ -112,6 +116,7 @@ class EndpointStack(cdk.Stack):
             max_wait_minutes=settings.max_wait_minutes,
             topic=storage.alarm_topic,
         )
+        self._watch_instances(settings.instance_type)
         endpoint = AsyncEndpoint(
             self,
             "ModelEndpoint",
@@ -143,6 +148,7 @@ class EndpointStack(cdk.Stack):
             role=self._role,
         )
         self._alarms(settings.max_latency_ms).watch_concurrency(settings.max_concurrency)
+        self._watch_instances(None)
         self._invoke.ask()
         self._output("EndpointName", self._name)
 
@@ -154,6 +160,9 @@ class EndpointStack(cdk.Stack):
             max_latency_ms=settings.max_latency_ms,
             topic=self._storage.alarm_topic,
         )
+        alarms.watch_queue("ConcurrentRequestsPerCopy")
+        alarms.watch_copies()
+        self._watch_instances(settings.instance_type)
         ComponentEndpoint(
             self,
             "ModelEndpoint",
@@ -213,6 +222,16 @@ class EndpointStack(cdk.Stack):
             "Alarms",
             dimensions={"EndpointName": self._name, "VariantName": VARIANT_NAME},
             max_latency_ms=max_latency_ms,
+            topic=self._storage.alarm_topic,
+        )
+
+    def _watch_instances(self, instance_type: str | None) -> None:
+        InstanceAlarms(
+            self,
+            "InstanceAlarms",
+            endpoint_name=self._name,
+            variant_name=VARIANT_NAME,
+            instance_type=instance_type,
             topic=self._storage.alarm_topic,
         )
 

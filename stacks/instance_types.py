@@ -57,3 +57,19 @@ def has_gpu(instance_type: str) -> bool:
 def has_local_disk(instance_type: str) -> bool:
     """Whether the type carries local NVMe, so that SageMaker refuses a KMS key for its volume."""
     return family(instance_type) in FAMILIES_WITH_LOCAL_DISK
+
+
+def vcpus(instance_type: str) -> int:
+    """How many virtual processors the type has: two below xlarge, four for each x of the others.
+
+    Source: the sizes of https://aws.amazon.com/ec2/instance-types/; c4.8xlarge is the one family member with more.
+    """
+    name, size = family(instance_type), instance_type.rpartition(".")[2]
+    if (name, size) == ("c4", "8xlarge"):
+        return 36
+    if size in ("medium", "large"):
+        return 2
+    count = re.fullmatch(r"(\d*)xlarge", size)
+    if count is None:
+        raise ValueError(f"'{instance_type}' is of size '{size}': give medium, large or <number>xlarge")
+    return 4 * int(count[1] or 1)

@@ -15,6 +15,7 @@ from stacks.pipeline_steps import (
     checkpoints_of_this_run,
     evaluate,
     heldout_parameter,
+    image_parameter,
     of_this_run,
     output_of,
     parameter,
@@ -53,6 +54,7 @@ def training_definition(training: Training, around: Surroundings) -> Json:
             {"Name": "instance_count", "Type": "Integer", "DefaultValue": training.instance_count},
             text_parameter("script", "train"),
             text_parameter("overrides", "{}"),
+            image_parameter(around),
         ],
         "Steps": [
             _prepare(training, around),
@@ -78,7 +80,7 @@ def registration_definition(training: Training, around: Surroundings) -> Json:
     model = of_this_run(around, "model/model.tar.gz")
     return {
         "Version": "2020-12-01",
-        "Parameters": [{"Name": "init", "Type": "String"}, heldout_parameter(around)],
+        "Parameters": [{"Name": "init", "Type": "String"}, heldout_parameter(around), image_parameter(around)],
         "Steps": [
             _fetch(training, around),
             evaluate(training, around, model) | {"DependsOn": ["Fetch"]},
@@ -100,7 +102,7 @@ def _prepare(training: Training, around: Surroundings) -> Json:
         "RetryPolicies": retries(),
         "Arguments": {
             "AppSpecification": {
-                "ImageUri": around.image_uri,
+                "ImageUri": parameter("image"),
                 "ContainerArguments": [
                     *("prepare", "--recipe", parameter("recipe")),
                     *("--init", parameter("init"), "--overrides", parameter("overrides")),
@@ -125,7 +127,7 @@ def _train(training: Training, around: Surroundings) -> Json:
         "RetryPolicies": retries("SageMaker.CAPACITY_ERROR"),
         "Arguments": {
             "AlgorithmSpecification": {
-                "TrainingImage": around.image_uri,
+                "TrainingImage": parameter("image"),
                 "TrainingInputMode": "File",
                 "MetricDefinitions": [
                     {"Name": name, "Regex": rf"\[metric\] .*\b{key}=([-+.0-9e]+)"} for name, key in METRICS.items()
@@ -169,7 +171,7 @@ def _fetch(training: Training, around: Surroundings) -> Json:
         "RetryPolicies": retries(),
         "Arguments": {
             "AppSpecification": {
-                "ImageUri": around.image_uri,
+                "ImageUri": parameter("image"),
                 "ContainerArguments": ["fetch", "--init", parameter("init")],
             },
             "RoleArn": around.fetch_role_arn,

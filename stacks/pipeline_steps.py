@@ -51,7 +51,7 @@ def evaluate(training: Training, around: Surroundings, model: Json) -> Json:
             {"PropertyFileName": "evaluation", "OutputName": "evaluation", "FilePath": "evaluation.json"}
         ],
         "Arguments": {
-            "AppSpecification": {"ImageUri": around.image_uri, "ContainerArguments": ["evaluate"]},
+            "AppSpecification": {"ImageUri": parameter("image"), "ContainerArguments": ["evaluate"]},
             "RoleArn": around.evaluate_role_arn,
             "ProcessingInputs": [
                 processing_input("model", model),
@@ -91,7 +91,7 @@ def check_loss(around: Surroundings, model: Json, *parameters: str) -> Json:
 
 
 def _register(around: Surroundings, model: Json, parameters: tuple[str, ...]) -> Json:
-    container = {"Image": around.image_uri, "ModelDataUrl": model}
+    container = {"Image": parameter("image"), "ModelDataUrl": model}
     evaluation = {"ContentType": "application/json", "S3Uri": of_this_run(around, "evaluation/evaluation.json")}
     return {
         "Name": "Register",
@@ -134,6 +134,15 @@ def heldout_parameter(around: Surroundings) -> Json:
     return text_parameter("heldout", f"s3://{around.data_bucket}/heldout/")
 
 
+def image_parameter(around: Surroundings) -> Json:
+    """The image of every job and of the model. Who starts a run names its digest, and so does the registered package.
+
+    The default is the tag, for runs that are started by hand. Another repository's image is of no use here: the roles
+    of the jobs can pull from this one only.
+    """
+    return text_parameter("image", around.image_uri)
+
+
 def parameter(name: str) -> Json:
     return {"Get": f"Parameters.{name}"}
 
@@ -167,7 +176,7 @@ def channel(name: str, s3_uri: Json) -> Json:
     return {"ChannelName": name, "InputMode": "File", "DataSource": {"S3DataSource": source}}
 
 
-def processing_input(name: str, s3_uri: Json) -> Json:
+def processing_input(name: str, s3_uri: Json | str) -> Json:
     source = {"LocalPath": f"/opt/ml/processing/input/{name}", "S3DataType": "S3Prefix", "S3InputMode": "File"}
     return {"InputName": name, "S3Input": {"S3Uri": s3_uri, **source}}
 

@@ -30,6 +30,9 @@ class Release:
     artifact_key: str
     """Key of its model.tar.gz in the environment's artifact bucket."""
 
+    image_digest: str
+    """sha256:… of its image in the environment's repository."""
+
 
 def read_releases(folder: Path, environments: dict[str, Environment]) -> dict[str, Release]:
     """Every pin of the folder, by the file's name: `<env>`, or `<env>.shadow`.
@@ -76,7 +79,11 @@ def _read(path: Path, environment: Environment) -> Release:
         )
     if faults := [*_faults(pin, environment)]:
         raise SettingsError(f"{path}: " + "; ".join(faults))
-    return Release(model_package_arn=pin["model_package_arn"], artifact_key=pin["artifact"]["s3_uri"].split("/", 3)[3])
+    return Release(
+        model_package_arn=pin["model_package_arn"],
+        artifact_key=pin["artifact"]["s3_uri"].split("/", 3)[3],
+        image_digest=pin["image_digest"],
+    )
 
 
 def _faults(pin: dict[str, Any], environment: Environment) -> Iterable[str]:

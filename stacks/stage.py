@@ -7,6 +7,7 @@ from constructs import Construct
 
 from stacks.config import Environment
 from stacks.endpoint import EndpointStack
+from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
 from stacks.registry import RegistryStack
 from stacks.release import Release
@@ -25,6 +26,7 @@ class AmplifyStage(cdk.Stage):
         release: Release | None,
         shadow_release: Release | None = None,
         model_code: Path,
+        lambda_code: Path,
     ) -> None:
         env = cdk.Environment(account=environment.account, region=environment.region)
         super().__init__(scope, environment.name, env=env)
@@ -65,6 +67,7 @@ class AmplifyStage(cdk.Stage):
                 registry=registry,
                 vpc=network.jobs if network is not None else None,
                 model_code=model_code,
+                lambda_code=lambda_code,
             )
         if release is not None:
             EndpointStack(
@@ -78,3 +81,13 @@ class AmplifyStage(cdk.Stage):
                 registry=registry,
                 vpc=network.serving if network is not None else None,
             )
+        MonitoringStack(
+            self,
+            "monitoring",
+            stack_name=name("monitoring"),
+            environment=environment,
+            release=release,
+            storage=storage,
+            registry=registry,
+            vpc=network.jobs if network is not None else None,
+        )

@@ -11,6 +11,8 @@ from constructs import Construct
 
 from stacks.constructs.private_bucket import AccessLogBucket, PrivateBucket
 
+ALARMS, BUDGETS = "cloudwatch.amazonaws.com", "budgets.amazonaws.com"
+
 
 class StorageStack(cdk.Stack):
     """State. Retained when the stack goes; termination-protected where the environment says so."""
@@ -25,8 +27,9 @@ class StorageStack(cdk.Stack):
             enable_key_rotation=True,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
-        self._let_alarms_use_the_key()
+        self._let_publishers_use_the_key()
         self._let_log_groups_use_the_key()
+        self._let_events_use_the_key()
 
         access_logs = AccessLogBucket(self, "AccessLogBucket", keep=cdk.Duration.days(365))
         self.data_bucket = PrivateBucket(
@@ -35,6 +38,7 @@ class StorageStack(cdk.Stack):
             key=self.key,
             access_logs=access_logs,
             lifecycle_rules=[_keep_old_versions(cdk.Duration.days(90))],
+            tells_events=True,
         )
         self.artifact_bucket = PrivateBucket(
             self,
@@ -50,6 +54,7 @@ class StorageStack(cdk.Stack):
         )
         self.buckets = [self.data_bucket, self.artifact_bucket]  # what jobs and endpoints read and write
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
+        self._let_them_publish()
 
         # Exported whether or not a stack of today reads them: the CDK would otherwise add an export when the endpoint
         # stack appears, and take it back (which CloudFormation refuses while it is read) when its release goes.
@@ -68,17 +73,32 @@ class StorageStack(cdk.Stack):
         cdk.CfnOutput(self, "KeyArn", value=self.key.key_arn)
         cdk.CfnOutput(self, "AlarmTopicArn", value=self.alarm_topic.topic_arn)
 
-    def _let_alarms_use_the_key(self) -> None:
-        """CloudWatch publishes to an encrypted topic as itself: without this an alarm silently rings for nobody."""
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="AlarmsPublishToTheEncryptedTopic",
-                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
-                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
-                resources=["*"],
-                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+    def _let_publishers_use_the_key(self) -> None:
+        """Services publish to an encrypted topic as themselves: without this an alarm silently rings for nobody."""
+        for sid, service in (("AlarmsPublish", ALARMS), ("BudgetsPublish", BUDGETS)):
+            self.key.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid=f"{sid}ToTheEncryptedTopic",
+                    principals=[iam.ServicePrincipal(service)],
+                    actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                    resources=["*"],
+                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                )
             )
-        )
+
+    def _let_them_publish(self) -> None:
+        """A topic's policy, once it has one, is the whole of what a service may do there: the one that SNS gives a
+        topic, which lets everything of the account publish, is gone with the first statement of ours."""
+        for sid, service in (("AlarmsPublish", ALARMS), ("BudgetsPublish", BUDGETS)):
+            self.alarm_topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid=sid,
+                    principals=[iam.ServicePrincipal(service)],
+                    actions=["sns:Publish"],
+                    resources=[self.alarm_topic.topic_arn],
+                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                )
+            )
 
     def _let_log_groups_use_the_key(self) -> None:
         """CloudWatch Logs encrypts as itself: for log groups that stacks of this environment make, and no others.
@@ -98,6 +118,18 @@ class StorageStack(cdk.Stack):
                 actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
                 resources=["*"],
                 conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+            )
+        )
+
+    def _let_events_use_the_key(self) -> None:
+        """EventBridge puts what it cannot deliver into an encrypted dead-letter queue, as itself."""
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="EventsReachTheEncryptedDeadLetterQueue",
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=["*"],
+                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
 

@@ -1,4 +1,4 @@
-"""Where models are made: the code bundle, one role for each verb, and the SageMaker Pipelines."""
+"""Where models are made: the code and its image, a role for each verb, the SageMaker Pipelines and what starts them."""
 
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,15 @@ from constructs import Construct
 
 from stacks.config import Environment, Training
 from stacks.constructs.code_bundle import CodeBundle
+from stacks.constructs.image_build import ImageBuild
 from stacks.constructs.model_pipeline import ModelPipeline
+from stacks.constructs.pipeline_alarms import ring_when_a_run_fails
+from stacks.constructs.run_watch import RunWatch
 from stacks.constructs.service_role import ServiceRole
+from stacks.constructs.training_triggers import TrainingTriggers
 from stacks.instance_types import has_local_disk
 from stacks.pipeline_definition import registration_definition, training_definition
-from stacks.pipeline_steps import Surroundings
+from stacks.pipeline_steps import PROCESSING_MAX_RUNTIME_HOURS, Surroundings
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
 from stacks.training_types import MACHINES
@@ -21,6 +25,7 @@ from stacks.vpc_config import VpcConfig
 
 PROCESSING_JOBS = {"log_group": "/aws/sagemaker/ProcessingJobs", "metric_namespace": "/aws/sagemaker/ProcessingJobs"}
 TRAINING_JOBS = {"log_group": "/aws/sagemaker/TrainingJobs", "metric_namespace": "/aws/sagemaker/TrainingJobs"}
+LONGEST_PENDING_HOURS = 24  # for machines on demand, where the settings set no limit: then it is a matter to look at
 
 
 class TrainingStack(cdk.Stack):
@@ -37,16 +42,30 @@ class TrainingStack(cdk.Stack):
         registry: RegistryStack,
         vpc: VpcConfig | None,
         model_code: Path,
+        lambda_code: Path,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, id, description="AMPLIFY: proteins to a registered model", **kwargs)
         bundle = CodeBundle(self, "CodeBundle", folder=model_code)
         image_uri = f"{registry.repository_uri}:{bundle.image_tag(training.image_target)}"
         data, artifacts = storage.data_bucket, storage.artifact_bucket
+        functions = CodeBundle(self, "FunctionCode", folder=lambda_code)
+
+        image_build = ImageBuild(
+            self,
+            "ImageBuild",
+            bundle=bundle,
+            target=training.image_target,
+            image_uri=image_uri,
+            repository=registry.repository,
+            artifact_bucket=artifacts,
+            key=storage.key,
+            functions=functions,
+        )
 
         prepare = ServiceRole(self, "PrepareRole", description="Reads proteins and starting weights, writes a dataset")
         prepare.read(data, "proteins/", "weights/")
-        prepare.read(artifacts, "runs/*/model/")  # `init` may be the model of an earlier run
+        prepare.read_by_name(artifacts, "runs/*/model/")  # `init` may be the archive of an earlier run
         prepare.write(artifacts, "runs/*/dataset/", "runs/*/init/")
         prepare.run_as_container(registry.repository, **PROCESSING_JOBS)
 
@@ -63,7 +82,7 @@ class TrainingStack(cdk.Stack):
 
         fetch = ServiceRole(self, "FetchRole", description="Reads weights from elsewhere, writes them as a model")
         fetch.read(data, "weights/")
-        fetch.read(artifacts, "runs/*/model/")
+        fetch.read_by_name(artifacts, "runs/*/model/")
         fetch.write(artifacts, "runs/*/model/")
         fetch.run_as_container(registry.repository, **PROCESSING_JOBS)
 
@@ -99,7 +118,7 @@ class TrainingStack(cdk.Stack):
             artifact_bucket=artifacts,
             key=storage.key,
         )
-        into_the_registry(
+        pipeline = into_the_registry(
             "TrainingPipeline",
             name=environment.resource_name,
             description="Proteins to a registered model: prepare, train, evaluate, register",
@@ -115,12 +134,30 @@ class TrainingStack(cdk.Stack):
             job_roles=[fetch, evaluate],
             trains=False,
         )
+        if training.schedule is not None or training.on_arrival:
+            TrainingTriggers(
+                self,
+                "Triggers",
+                schedule=training.schedule,
+                on_arrival=training.on_arrival,
+                pipeline=pipeline.pipeline,
+                pipeline_name=environment.resource_name,
+                image_uri=image_uri,
+                repository=registry.repository,
+                data_bucket=data,
+                key=storage.key,
+                functions=functions,
+            )
 
         self._warn_of_slow_networks(training)
+        self._watch(environment, training, storage, functions)
+
         cdk.CfnOutput(self, "PipelineName", value=environment.resource_name)
         cdk.CfnOutput(self, "RegistrationPipelineName", value=f"{environment.resource_name}-register")
         cdk.CfnOutput(self, "ImageUri", value=image_uri)
         cdk.CfnOutput(self, "CodeBundleUri", value=bundle.s3_uri)
+        cdk.CfnOutput(self, "ImageBuildProjectName", value=image_build.project_name)
+        cdk.CfnOutput(self, "ImageBuildOutcome", value=image_build.outcome)
 
     def _warn_of_slow_networks(self, training: Training) -> None:
         """Several machines without EFA do work, and wait for each other's gradients most of the time."""
@@ -131,3 +168,28 @@ class TrainingStack(cdk.Stack):
                 f"up to {training.most_instances} machines may train together, but {', '.join(slow)} has no EFA: give "
                 "types that have it (stacks/training_types.py), or one machine",
             )
+
+    def _watch(
+        self, environment: Environment, training: Training, storage: StorageStack, functions: CodeBundle
+    ) -> None:
+        """Runs that fail, and those that neither fail nor end."""
+        name, register = environment.resource_name, f"{environment.resource_name}-register"
+        for id_, pipeline_name in (("RunFailed", name), ("RegistrationFailed", register)):
+            ring_when_a_run_fails(
+                self, id_, pipeline_name=pipeline_name, runbook="pipeline-run-failed", topic=storage.alarm_topic
+            )
+        pending = training.max_pending_hours or LONGEST_PENDING_HOURS
+        wait = training.spot_max_wait_hours or training.max_runtime_hours + pending
+        RunWatch(
+            self,
+            "RunWatch",
+            longest_hours={
+                name: wait + 2 * PROCESSING_MAX_RUNTIME_HOURS,  # Prepare and Evaluate
+                register: 2 * PROCESSING_MAX_RUNTIME_HOURS,  # Fetch and Evaluate
+            },
+            longest_wait_hours=environment.monitoring.longest_wait_hours,
+            metric_namespace=environment.metric_namespace,
+            functions=functions,
+            key=storage.key,
+            topic=storage.alarm_topic,
+        )

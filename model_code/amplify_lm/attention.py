@@ -112,9 +112,11 @@ def attention_map(q: Tensor, k: Tensor, layout: Layout) -> Tensor | tuple[Tensor
 
 def _map(q: Tensor, k: Tensor, key_mask: Tensor | None) -> Tensor:
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-    if key_mask is not None:
-        scores = scores.masked_fill(~key_mask, float("-inf"))
-    return scores.softmax(-1)
+    if key_mask is None:
+        return scores.softmax(-1)
+    # Not -∞, and zeroed afterwards: a row without a single token would otherwise be 0/0.
+    weights = scores.masked_fill(~key_mask, torch.finfo(scores.dtype).min).softmax(-1)
+    return weights.masked_fill(~key_mask, 0.0)
 
 
 # ---- rotary position embedding -----------------------------------------------------------------------------------
@@ -150,10 +152,15 @@ def _turn_real(x: Tensor, table: Tensor) -> Tensor:
 class _Rotation(torch.autograd.Function):
     """The same as one complex multiplication each way; five times faster than autograd's on a CPU (docs/decisions)."""
 
+    generate_vmap_rule = True  # with `setup_context`, this is what torch.func asks of a function
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, table: Tensor) -> Tensor:
-        ctx.save_for_backward(table)
+    def forward(x: Tensor, table: Tensor) -> Tensor:
         return _turn_complex(x, torch.view_as_complex(table))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

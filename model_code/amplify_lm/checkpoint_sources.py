@@ -2,25 +2,30 @@
 
 | source | what it is |
 |---|---|
-| `path/to/folder` | a folder of any layout of checkpoint_files.py |
+| `path/to/folder` | a folder of any layout of checkpoint_layout.py |
 | `path/to/model.tar.gz`, `s3://bucket/…/model.tar.gz` | what SageMaker makes of a training job |
 | `s3://bucket/prefix/` | the same folder in S3; only the checkpoint's own files are fetched |
 | `hf:owner/name@revision` | a repository of the Hugging Face Hub (checkpoint_hub.py) |
 """
 
+import lzma
+import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .checkpoint_files import CheckpointError, detect
+from .checkpoint_errors import CheckpointError
 from .checkpoint_hub import hub_snapshot
+from .checkpoint_layout import detect
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
+# What tarfile and its decompressors raise for damaged bytes; the last two for links to nothing and to themselves.
+_DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, KeyError, RecursionError)
 LISTED_AT_MOST = 20_000  # objects below one prefix; a checkpoint has a dozen, a mistyped prefix a whole bucket
 
 
@@ -36,6 +41,8 @@ class Located:
 def locate(source: str | Path) -> Iterator[Located]:
     """The source's files as a local folder; a temporary one is removed on leaving. Raises CheckpointError."""
     text = str(source)
+    if not text:
+        raise CheckpointError("no source: wanted a folder, a model.tar.gz, s3://… or hf:<owner>/<name>@<revision>")
     if text.startswith("hf:"):
         folder, pinned = hub_snapshot(text.removeprefix("hf:"))
         yield Located(folder=folder, source=f"hf:{pinned}")
@@ -54,13 +61,34 @@ def locate(source: str | Path) -> Iterator[Located]:
         yield Located(folder=Path(scratch), source=text)
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a `model.tar.gz`; members that reach outside the folder are refused, as are devices and outward links."""
+def unpack(archive: Path, folder: Path, also: Collection[str] = ()) -> None:
+    """Unpack a checkpoint out of a `model.tar.gz`: its own files, and of the names in `also` those that are there.
+
+    Nothing else is written, whatever the archive holds or its members link to. Raises CheckpointError.
+    """
     try:
         with tarfile.open(archive, "r:*") as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"not a readable model.tar.gz: {error}") from error
+            members = {member.name.removeprefix("./"): member for member in tar if not member.isdir()}
+            if outside := [name for name in members if name.startswith("/") or ".." in PurePosixPath(name).parts]:
+                raise CheckpointError(f"not a model.tar.gz: {outside[0]} would lie outside of its folder")
+            wanted = {*detect(members).files, *(name for name in also if name in members)}
+            # In the archive's order: to go back in a compressed file is to read it from its beginning.
+            for name in sorted(wanted, key=lambda name: members[name].offset):
+                _extract(tar, members[name], folder / name)
+    except CheckpointError:
+        raise
+    except (*_DAMAGED, OSError) as error:
+        reason = str(error).partition(":\n")[0]  # tarfile goes on to say how each of its readers failed
+        raise CheckpointError(f"not a readable model.tar.gz: {reason}") from error
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    content = tar.extractfile(member)  # of a link: what it points to, which is in the archive or nowhere
+    if content is None:
+        raise CheckpointError(f"not a model.tar.gz: {member.name} is no file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("wb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def _fetch_s3(uri: str, folder: Path) -> None:

@@ -5,7 +5,8 @@ numbers of a Hydra `config.yaml`), `to_dict` writes one that the authors' code a
 """
 
 import dataclasses
-import math
+import reprlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast
@@ -29,9 +30,16 @@ _SIZES = {
     "750M": (1280, 38, 20, 5120),
     "3B": (2560, 36, 40, 10240),
     "15B": (5120, 48, 40, 20480),
+    "small": (320, 6, 5, 1280),  # ours: the 8M with heads as wide as those of the published models
 }
 SIZES = tuple(_SIZES)
 
+# What a field of each type takes; True and False are whole numbers to Python, and here they are none.
+_TYPES: dict[object, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+}
 # Far beyond any model there is: a mistyped or hostile file is refused before memory is asked for.
 _AT_MOST = {
     "hidden_size": 65_536,
@@ -68,9 +76,14 @@ class ModelConfig:
     max_length: int = 2048  # tokens, <bos> and <eos> included
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.type in _TYPES:
+                types, wanted = _TYPES[field.type]
+                value = getattr(self, field.name)
+                of_type = isinstance(value, types) and (isinstance(value, bool) == (field.type is bool))
+                _check(of_type, field.name, value, wanted)
         for name, most in _AT_MOST.items():
-            value = getattr(self, name)
-            _check(isinstance(value, int) and 0 < value <= most, name, value, f"a whole number from 1 to {most:,}")
+            _check(0 < (value := getattr(self, name)) <= most, name, value, f"a whole number from 1 to {most:,}")
         heads = self.num_attention_heads
         _check(
             self.hidden_size % (2 * heads) == 0,
@@ -81,7 +94,7 @@ class ModelConfig:
         _check(self.hidden_act in _ACTIVATIONS.values(), "hidden_act", self.hidden_act, "SwiGLU, ReLU or GELU")
         _check(0 <= self.dropout_prob < 1, "dropout_prob", self.dropout_prob, "at least 0 and below 1")
         for name in ("norm_eps", "embedding_init_range", "decoder_init_range"):
-            _check(math.isfinite(value := getattr(self, name)) and value > 0, name, value, "a positive number")
+            _check(0 < (value := getattr(self, name)) <= sys.float_info.max, name, value, "a positive number")
         if self.vocab_size != len(VOCABULARY):
             raise ValueError(
                 f"vocab_size {self.vocab_size}: not an AMPLIFY checkpoint of the published tokenizer, "
@@ -106,7 +119,7 @@ class ModelConfig:
 
     @classmethod
     def named(cls, size: str, **changes: Any) -> Self:
-        """A size of the authors' repository ("8M" … "15B"), with fields of it changed at will."""
+        """A size of the authors' repository ("8M" … "15B"), or "small", with fields of it changed at will."""
         if size not in _SIZES:
             raise ValueError(f"unknown size {size!r}: wanted one of {', '.join(SIZES)}")
         hidden, layers, heads, intermediate = _SIZES[size]
@@ -127,7 +140,7 @@ class ModelConfig:
         model_type = values.get("model_type", MODEL_TYPE)
         if model_type != MODEL_TYPE:
             raise ValueError(
-                f"model_type {model_type!r}: not an AMPLIFY checkpoint, whose model_type is {MODEL_TYPE!r}"
+                f"model_type {reprlib.repr(model_type)}: not an AMPLIFY checkpoint, whose model_type is {MODEL_TYPE!r}"
             )
         shape = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
         if missing := [name for name in shape if name not in values]:
@@ -151,22 +164,17 @@ class ModelConfig:
 
 
 def _check(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} is {value!r}: wanted {wanted}")
+    if not holds:  # the value cut short: that of a hostile file may take gigabytes to write out
+        raise ValueError(f"{name} is {reprlib.repr(value)}: wanted {wanted}")
 
 
 def _read(field: "dataclasses.Field[Any]", value: object) -> object:
-    """One value of a JSON or YAML file as its field's type."""
-    if field.name == "hidden_act":
-        return _ACTIVATIONS.get(str(value).lower(), cast(Activation, value))
-    if field.type is float:
-        _check(not isinstance(value, bool), field.name, value, "a number")
+    """One value of a JSON or YAML file as its field's type, where it can be; the configuration judges what remains."""
+    if field.name == "hidden_act" and isinstance(value, str):
+        return _ACTIVATIONS.get(value.lower(), cast(Activation, value))
+    if field.type is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:
-            return float(cast(Any, value))  # PyYAML reads 1e-05, without a dot, as a string
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{field.name} is {value!r}: wanted a number") from None
-    if field.type is bool:
-        _check(isinstance(value, bool), field.name, value, "true or false")
-    if field.type is int:
-        _check(isinstance(value, int) and not isinstance(value, bool), field.name, value, "a whole number")
+            return float(value)  # PyYAML reads 1e-05, without a dot, as a string
+        except (ValueError, OverflowError):
+            raise ValueError(f"{field.name} is {reprlib.repr(value)}: wanted a number") from None
     return value

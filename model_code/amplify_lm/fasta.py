@@ -24,6 +24,8 @@ from .tokenizer import count_unknown
 
 Reason = Literal["unreadable", "empty", "inner_stop", "not_a_residue", "empty_chain"]
 
+READY = "READY"  # an object of that name begins a run where an environment asks for it: it is no FASTA
+
 _BLOCK_BYTES = 1 << 20
 _WHITE_SPACE = b" \t\r\n\v\f"
 _CONTROL = bytes(set(range(32)) - set(_WHITE_SPACE)) + b"\x7f"
@@ -57,6 +59,8 @@ class Record:
     sequence: str
     number: int
     """1-based, within its file."""
+    spaced: bool = False
+    """The header begins with white space, which is not part of the name."""
 
     @property
     def where(self) -> str:
@@ -119,9 +123,13 @@ def read(source: Path | BinaryIO | io.RawIOBase, name: str = "") -> Iterator[Rec
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file at any depth of a folder but hidden ones, by path. Raises FastaError where there are none."""
+    """Every file at any depth of a folder, by path, but hidden ones and the `READY` that says "these are all".
+
+    Raises FastaError where there are none.
+    """
     paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     shown = {name: path for name, path in paths.items() if not any(part.startswith(".") for part in name.parts)}
+    shown.pop(Path(READY), None)
     if not shown:
         message = "no files; FASTA files (plain or gzip) are wanted, at any depth"
         raise FastaError(message, reason="unreadable", where=str(folder))
@@ -166,4 +174,5 @@ def _record(text: bytes, number: int) -> Record:
     header, _, body = text.partition(b"\n")
     words = header.decode("utf-8", "replace").split(maxsplit=1)
     # latin-1 maps each byte to one character, so that positions stay right and `clean` can name what it refuses.
-    return Record(words[0] if words else "", body.translate(None, _WHITE_SPACE).decode("latin-1"), number)
+    sequence = body.translate(None, _WHITE_SPACE).decode("latin-1")
+    return Record(words[0] if words else "", sequence, number, spaced=header[:1] in (b" ", b"\t"))

@@ -72,9 +72,7 @@ class AmplifyConfig(PreTrainedConfig):
 class _Block(Block):
     """A layer whose projections are three matrices under their published names."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        del self.qkv
+    def build_projections(self, config: ModelConfig) -> None:
         width = config.hidden_size
         self.q = nn.Linear(width, width, bias=config.att_bias)
         self.k = nn.Linear(width, width, bias=config.att_bias)
@@ -92,6 +90,8 @@ class AmplifyPreTrainedModel(PreTrainedModel, Trunk):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["_Block"]  # noqa: RUF012  (transformers' own form)
+    # Our loss is a mean over its own batch; the Trainer then sees to the mean over accumulated batches itself.
+    accepts_loss_kwargs = False
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder
@@ -116,7 +116,11 @@ class AmplifyPreTrainedModel(PreTrainedModel, Trunk):
         cu_seqlens: Tensor | None,
         output_hidden_states: bool | None,
         output_attentions: bool | None,
+        others: dict[str, Any],
     ) -> Encoded:
+        # Libraries pass arguments of other models as None; one with a value would change what is asked for.
+        if unknown := [name for name, value in others.items() if value is not None]:
+            raise TypeError(f"{', '.join(unknown)}: no argument of this model; a mask is attention_mask, 1 at tokens")
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if output_attentions is None:
@@ -145,11 +149,11 @@ class AmplifyModel(AmplifyPreTrainedModel):
         cu_seqlens: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        **_: Any,
+        **others: Any,
     ) -> BaseModelOutput:
         """Arguments and shapes as `amplify_lm.model.Trunk.encode`."""
         encoded = self._encode(
-            input_ids, attention_mask, position_ids, cu_seqlens, output_hidden_states, output_attentions
+            input_ids, attention_mask, position_ids, cu_seqlens, output_hidden_states, output_attentions, others
         )
         return BaseModelOutput(
             last_hidden_state=cast(Any, encoded.rows),
@@ -180,11 +184,11 @@ class AmplifyForMaskedLM(AmplifyPreTrainedModel):
         cu_seqlens: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        **_: Any,
+        **others: Any,
     ) -> MaskedLMOutput:
         """Arguments and shapes as `amplify_lm.model.Trunk.encode`; labels of -100 do not count."""
         encoded = self._encode(
-            input_ids, attention_mask, position_ids, cu_seqlens, output_hidden_states, output_attentions
+            input_ids, attention_mask, position_ids, cu_seqlens, output_hidden_states, output_attentions, others
         )
         logits = self.decode(encoded.rows)
         loss = None
@@ -206,7 +210,10 @@ class AmplifyTokenizerFast(PreTrainedTokenizerFast):
         if not keywords.keys() & {"tokenizer_object", "tokenizer_file"}:
             keywords["tokenizer_object"] = Tokenizer.from_str(tokenizer_json())
         roles = {f"{token.strip('<>')}_token": token for token in SPECIAL_TOKENS}
-        super().__init__(**{**roles, "model_input_names": ["input_ids", "attention_mask"], **keywords})
+        names = ["input_ids", "attention_mask"]
+        super().__init__(
+            **{**roles, "model_input_names": names, "model_max_length": ModelConfig.max_length, **keywords}
+        )
 
 
 AutoConfig.register(MODEL_TYPE, AmplifyConfig)

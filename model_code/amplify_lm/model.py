@@ -95,10 +95,13 @@ class Block(nn.Module):
         self.heads = config.num_attention_heads
         self.dropout_prob = config.dropout_prob
         self.attention_norm = _norm(config)
-        self.qkv = nn.Linear(width, 3 * width, bias=config.att_bias)
+        self.build_projections(config)
         self.wo = nn.Linear(width, width, bias=config.att_bias)
         self.ffn_norm = _norm(config)
         self.ffn = _feed_forward(config)
+
+    def build_projections(self, config: ModelConfig) -> None:
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.att_bias)
 
     def project(self, x: Tensor) -> Tensor:
         """q, k and v of all heads as one tensor, [..., 3·H]."""
@@ -156,7 +159,9 @@ class Trunk(nn.Module):
         `position_ids` has the shape of `input_ids`; left out, each protein counts from 0. `max_seqlen`, the longest
         packed protein, spares a wait for the GPU where it is known.
 
-        Raises ValueError for shapes that do not fit and for proteins longer than the configuration's max_length.
+        Raises ValueError for shapes and values that do not fit, and for proteins longer than the configuration's
+        max_length. What lies on a GPU is believed where to look would be to wait for it: the values of `position_ids`,
+        and of `cu_seqlens` where `max_seqlen` is given.
         """
         layout, positions = self._lay_out(input_ids, attention_mask, cu_seqlens, position_ids, max_seqlen)
         table = self._rotary_table(input_ids.device)
@@ -199,9 +204,11 @@ class Trunk(nn.Module):
         position_ids: Tensor | None,
         max_seqlen: int | None,
     ) -> tuple[Layout, Tensor | None]:
-        """Check the input's shapes; say which tokens see each other and where each stands (None: 0, 1, 2, …)."""
-        if position_ids is not None and position_ids.shape != input_ids.shape:
-            raise ValueError(f"position_ids {_shape(position_ids)}: wanted the shape of input_ids, {_shape(input_ids)}")
+        """Check the input; say which tokens see each other and where each stands (None: 0, 1, 2, …)."""
+        if input_ids.numel() == 0:
+            raise ValueError(f"input_ids {_shape(input_ids)}: wanted one token at least")
+        if position_ids is not None:
+            self._check_positions(position_ids, input_ids)
         if cu_seqlens is None:
             if input_ids.ndim != 2:
                 raise ValueError(
@@ -236,18 +243,28 @@ class Trunk(nn.Module):
         device = input_ids.device
         bounds = cu_seqlens.to(device=device, dtype=torch.int32)
         dropout = self.shape.dropout_prob if self.training else 0.0
-        if one_kernel_serves(self._compute_dtype(device), device, self.shape.head_dim, dropout):
-            return Packed(cu_seqlens=bounds, max_seqlen=max_seqlen or int(bounds.diff().max()), lengths=None)
+        one_kernel = one_kernel_serves(self._compute_dtype(device), device, self.shape.head_dim, dropout)
+        if one_kernel and max_seqlen:
+            return Packed(cu_seqlens=bounds, max_seqlen=max_seqlen, lengths=None)
         listed = cu_seqlens.tolist()
         lengths = tuple(after - before for before, after in pairwise(listed))
         if listed[0] != 0 or listed[-1] != len(input_ids) or min(lengths) < 0:
             raise ValueError(f"cu_seqlens must rise from 0 to {len(input_ids)}, the number of tokens; it is {listed}")
-        return Packed(cu_seqlens=bounds, max_seqlen=max(lengths), lengths=lengths)
+        return Packed(cu_seqlens=bounds, max_seqlen=max(lengths), lengths=None if one_kernel else lengths)
 
     def _compute_dtype(self, device: torch.device) -> torch.dtype:
         if torch.is_autocast_enabled(device.type):
             return torch.get_autocast_dtype(device.type)
         return self.encoder.weight.dtype
+
+    def _check_positions(self, position_ids: Tensor, input_ids: Tensor) -> None:
+        if position_ids.shape != input_ids.shape:
+            raise ValueError(f"position_ids {_shape(position_ids)}: wanted the shape of input_ids, {_shape(input_ids)}")
+        if position_ids.device.type != "cpu" or torch.compiler.is_compiling():
+            return
+        first, last = position_ids.min().item(), position_ids.max().item()
+        if first < 0 or last >= self.shape.max_length:
+            raise ValueError(f"position_ids from {first} to {last}: wanted 0 to {self.shape.max_length - 1}")
 
     def _check_length(self, tokens: int) -> None:
         if tokens > self.shape.max_length:
@@ -289,7 +306,14 @@ class Amplify(Trunk):
         output_attentions: bool = False,
         max_seqlen: int | None = None,
     ) -> ModelOutput:
-        """Logits of every token; the arguments are those of `encode`."""
+        """Logits of every token: [B, S, V] of a padded batch, [T, V] of a packed one; V is 27.
+
+        Padded: `input_ids` [B, S] and `attention_mask` [B, S], 1 or True at tokens and 0 at padding; left out, all are
+        tokens. Packed: `input_ids` [T] and `cu_seqlens` [n + 1], the bounds of n proteins from 0 to T. `position_ids`
+        has the shape of `input_ids`. On demand `hidden_states`, one [B, S, H] or [T, H] for each block, and
+        `attentions`, for each block [B, heads, S, S] or one [heads, L, L] for each packed protein. More, and the
+        errors raised, at `encode`.
+        """
         encoded = self.encode(
             input_ids, attention_mask, cu_seqlens, position_ids, output_hidden_states, output_attentions, max_seqlen
         )

@@ -6,7 +6,6 @@ The alphabet and its order are those of the published checkpoints. A character o
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,10 +65,13 @@ def count_unknown(sequence: str | bytes) -> int:
     return _ids(sequence).count(UNK)
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Write `tokenizer.json` and `tokenizer_config.json`, from which Hugging Face's AutoTokenizer makes a fast one."""
-    (folder / "tokenizer.json").write_text(tokenizer_json() + "\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config(), indent=2) + "\n")
+def tokenizer_files(max_length: int) -> dict[str, str]:
+    """Name → content of the files from which Hugging Face's AutoTokenizer makes a fast tokenizer.
+
+    `max_length`, in tokens, is where it truncates when it is asked to: the configuration's.
+    """
+    config = json.dumps(_tokenizer_config(max_length), indent=2)
+    return {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": config}
 
 
 def _added_token(token: str) -> dict[str, Any]:
@@ -119,14 +121,14 @@ def tokenizer_json() -> str:
     return json.dumps(content, indent=2)
 
 
-def _tokenizer_config() -> dict[str, Any]:
+def _tokenizer_config(max_length: int) -> dict[str, Any]:
     roles = {f"{token.strip('<>')}_token": token for token in SPECIAL_TOKENS}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **roles,
         "added_tokens_decoder": {str(i): _added_token(token) for i, token in enumerate(SPECIAL_TOKENS)},
         "model_input_names": ["input_ids", "attention_mask"],
-        "model_max_length": 2048,
+        "model_max_length": max_length,
         "padding_side": "right",
         "clean_up_tokenization_spaces": False,
     }

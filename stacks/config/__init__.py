@@ -21,6 +21,7 @@ from stacks.config.endpoint import (
     WorkingHours,
 )
 from stacks.config.environment import Environment
+from stacks.config.monitoring import Drift, Monitoring
 from stacks.config.network import Network
 from stacks.config.training import ImageTarget, Training
 
@@ -30,6 +31,7 @@ __all__ = [
     "Batch",
     "Canary",
     "Capture",
+    "Drift",
     "Endpoint",
     "Environment",
     "ImageTarget",
@@ -37,6 +39,7 @@ __all__ = [
     "InstancePreferences",
     "Linear",
     "ManagedSpot",
+    "Monitoring",
     "Network",
     "OnDemand",
     "RealTime",

@@ -40,3 +40,47 @@ def unknown_instance_type(field: str, value: str, check: Callable[[str], object]
         check(value)
     except ValueError as fault:
         yield f"{field}: {fault}"
+
+
+def not_a_switch(field: str, value: object) -> Iterable[str]:
+    if not isinstance(value, bool):
+        yield f"{field} is {value!r}: give True or False"
+
+
+def not_a_schedule(field: str, value: str) -> Iterable[str]:
+    """The recurring expressions of EventBridge Scheduler.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+    """
+    wanted = "give rate(<number> minutes | hours | days) or cron(<minute> <hour> <day> <month> <day of week> <year>)"
+    found = re.fullmatch(r"(rate|cron)\((.*)\)", value) if isinstance(value, str) else None
+    if found is None:
+        yield f"{field} is {value!r}: {wanted}"
+    elif found[1] == "rate":
+        if re.fullmatch(r"[1-9]\d* (minute|hour|day)s?", found[2]) is None:
+            yield f"{field} is {value!r}: {wanted}"
+    else:
+        yield from _not_cron(field, value, found[2].split(" "))
+
+
+_CRON_FIELD = r"(\*|{value}(-{value})?)(/\d+)?(,(\*|{value}(-{value})?)(/\d+)?)*"
+_CRON_VALUES = {  # field → one value of it, and whether `?` may stand for "any"
+    "minute": (r"[0-5]?\d", False),
+    "hour": (r"([01]?\d|2[0-3])", False),
+    "day": (r"(L|[12]?\dW?|3[01]W?)", True),
+    "month": (r"(0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)", False),
+    "day of week": (r"([1-7]|SUN|MON|TUE|WED|THU|FRI|SAT)(L|#[1-5])?", True),
+    "year": (r"(19|20|21)\d\d", False),
+}
+
+
+def _not_cron(field: str, value: str, given: list[str]) -> Iterable[str]:
+    if len(given) != len(_CRON_VALUES):
+        yield f"{field} is {value!r}: give the six fields of cron, {', '.join(_CRON_VALUES)}; these are {len(given)}"
+        return
+    for (name, (one, optional)), text in zip(_CRON_VALUES.items(), given, strict=True):
+        pattern = _CRON_FIELD.format(value=one)
+        if not (optional and text == "?") and re.fullmatch(pattern, text) is None:
+            yield f"{field} is {value!r}: {text!r} is no {name} of a cron expression"
+    if [given[2], given[4]].count("?") != 1:
+        yield f"{field} is {value!r}: give ? for one of day and day of week, and the other one a value"

@@ -1,13 +1,15 @@
 """One environment: an account and region, and the settings of all that is in it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stacks.config.capacity import TrainingPlan
-from stacks.config.checks import not_matching, raise_if_any
-from stacks.config.endpoint import Endpoint, Serverless
+from stacks.config.checks import not_a, not_matching, raise_if_any
+from stacks.config.endpoint import Endpoint, RealTime, Serverless
 from stacks.config.endpoint.base import role_account
 from stacks.config.endpoint.modes import permits, refusal
+from stacks.config.monitoring import Drift, Monitoring
+from stacks.config.monthly_cost import ceiling_faults
 from stacks.config.network import Network
 from stacks.config.training import Training
 from stacks.instance_types import has_gpu
@@ -41,6 +43,13 @@ class Environment:
     """The private network that jobs and endpoints run in. None, where they run in SageMaker's own and so reach the
     internet unless isolated: in `local` and `dev` only."""
 
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    """Who hears alarms, what the account may spend, and whether requests are compared with the training set."""
+
+    monthly_ceiling_usd: float | None = None
+    """An environment whose standing parts can cost more in a month is refused: endpoint at its largest, network, key
+    (stacks/config/monthly_cost.py; prices.json). Runs of the pipeline come on top. None: no ceiling."""
+
     termination_protection: bool = True
     """Whether CloudFormation refuses to delete the stacks that hold data."""
 
@@ -53,12 +62,13 @@ class Environment:
             *not_matching("region", self.region, r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as eu-central-1"),
             *self._faults_of_the_endpoint(),
             *self._faults_of_the_network(),
+            *self._faults_of_monitoring(),
         ]
         if self.training is not None and isinstance(plan := self.training.capacity, TrainingPlan):
             here = f":{self.region}:{self.account}:"
             if here not in plan.arn:
                 faults.append(f"arn of TrainingPlan is {plan.arn}: give a plan of this region and account, …{here}…")
-        raise_if_any(f"environment {self.name}", faults)
+        raise_if_any(f"environment {self.name}", faults or [*self._faults_of_the_ceiling()])
 
     def _faults_of_the_endpoint(self) -> Iterable[str]:
         for role in self.endpoint.invokers:
@@ -101,15 +111,58 @@ class Environment:
                 "(`amplify register hf:…`) and give the s3://… of what was registered"
             )
 
+    def _faults_of_monitoring(self) -> Iterable[str]:
+        yield from not_a("monitoring", self.monitoring, Monitoring)
+        drift = self.monitoring.drift if isinstance(self.monitoring, Monitoring) else None
+        if drift is not None:
+            yield from self._faults_of_drift(drift)
+
+    def _faults_of_drift(self, drift: Drift) -> Iterable[str]:
+        endpoint = self.endpoint
+        if not permits(endpoint.mode, "capture"):
+            yield f"monitoring.drift reads captured requests, and mode {endpoint.mode} has none: " + refusal(
+                endpoint.mode, "capture"
+            )
+        elif not isinstance(endpoint, RealTime) or endpoint.capture is None or endpoint.capture.what == "Output":
+            yield (
+                "monitoring.drift reads captured requests, and the endpoint keeps none: "
+                "give it capture=Capture(percent=…), with Input or InputAndOutput, or no drift"
+            )
+        if self.network is not None and "monitoring" not in self.network.interface_endpoints:
+            yield (
+                "monitoring.drift sends its metrics to CloudWatch, which the network does not reach: "
+                "add monitoring to network.interface_endpoints"
+            )
+        if self.training is not None and self.training.image_target == "cpu" and has_gpu(drift.instance_type):
+            yield (
+                f"monitoring.drift.instance_type is {drift.instance_type}, which has a GPU, but the models made here "
+                "carry the image for cpu (training.image_target)"
+            )
+
+    def _faults_of_the_ceiling(self) -> Iterable[str]:
+        ceiling: object = self.monthly_ceiling_usd
+        if ceiling is None:
+            return
+        if isinstance(ceiling, bool) or not isinstance(ceiling, int | float) or not 0 < ceiling < float("inf"):
+            yield f"monthly_ceiling_usd is {ceiling!r}: give US dollars above 0, or None"
+        else:
+            yield from ceiling_faults(self, ceiling)
+
     def _addresses_wanted(self) -> int:
         """Of one zone, should all be placed there: the instances of a run, and the endpoint's old and new fleet."""
         training = self.training.instance_count if self.training is not None else 0
-        return ADDRESSES_PER_INSTANCE * (training + 2 * self.endpoint.most_instances)
+        drift = 1 if isinstance(self.monitoring, Monitoring) and self.monitoring.drift else 0
+        return ADDRESSES_PER_INSTANCE * (training + drift + 2 * self.endpoint.most_instances)
 
     @property
     def tags(self) -> dict[str, str]:
         """On everything that costs money: by these it is told apart in the bill."""
         return {"project": "amplify", "environment": self.name}
+
+    @property
+    def metric_namespace(self) -> str:
+        """Of the metrics that this project sends to CloudWatch itself."""
+        return f"amplify/{self.name}"
 
     @property
     def resource_name(self) -> str:

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stacks.config.capacity import MAX_JOB_HOURS, Capacity, InstancePreferences, ManagedSpot, capacity_faults
-from stacks.config.checks import not_matching, not_one_of, out_of_range, raise_if_any, unknown_instance_type
+from stacks.config.checks import (
+    not_a_schedule,
+    not_a_switch,
+    not_matching,
+    not_one_of,
+    out_of_range,
+    raise_if_any,
+    unknown_instance_type,
+)
 from stacks.instance_types import has_gpu, has_local_disk
 from stacks.training_types import MACHINES, machine, takes_processing
 
@@ -64,6 +72,13 @@ class Training:
     job_volume_gb: int = 30
     """Disk of the prepare and evaluate instances."""
 
+    schedule: str | None = None
+    """When a run with the defaults begins by itself, in UTC: rate(7 days) or cron(0 3 ? * SUN *). None: never.
+    A time at which a run is active is let go by."""
+
+    on_arrival: bool = False
+    """Whether a run with the defaults begins when an object proteins/READY is put into the data bucket."""
+
     def __post_init__(self) -> None:
         faults = list(self._faults())
         if not faults:
@@ -101,6 +116,9 @@ class Training:
             yield from out_of_range("max_pending_hours", self.max_pending_hours, 1, MAX_JOB_HOURS)
         yield from out_of_range("retries", self.retries, 0, MAX_RETRIES)
         yield from capacity_faults(self.capacity, self.instance_types)
+        if self.schedule is not None:
+            yield from not_a_schedule("schedule", self.schedule)
+        yield from not_a_switch("on_arrival", self.on_arrival)
 
     def _faults_between_fields(self) -> Iterable[str]:
         wants_gpu = self.image_target == "gpu"

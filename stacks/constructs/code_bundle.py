@@ -1,7 +1,8 @@
-"""`model_code/` as one zip, byte for byte the same on every machine, and the name it gives to an image.
+"""A folder of code as one zip, byte for byte the same on every machine: `model_code/` and `lambda_code/`.
 
-The bundle's SHA-256 is its key in the CDK asset bucket and the tag of the image built from it: whoever holds a tag can
-say which code runs. No caches, no dates, no permissions and no compressor's version enter the bytes.
+The bundle's SHA-256 is its key in the CDK asset bucket, and of `model_code/` also the tag of the image built from it:
+whoever holds a tag can say which code runs. No caches, no dates, no permissions and no compressor's version enter the
+bytes.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import aws_cdk as cdk
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
@@ -61,8 +63,10 @@ class CodeBundle(Construct):
             file_name=os.path.relpath(file, stage.outdir),
             source_hash=self.sha256,
             packaging=cdk.FileAssetPackaging.FILE,
-            display_name="model_code",
+            display_name=folder.name,
         )
+        self.bucket = s3.Bucket.from_bucket_name(self, "Assets", location.bucket_name)
+        self.key = location.object_key
         self.s3_uri = f"s3://{location.bucket_name}/{location.object_key}"
 
     def image_tag(self, target: str) -> str:

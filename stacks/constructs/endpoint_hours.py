@@ -6,7 +6,6 @@ CloudFormation the endpoint is the same one, under the same name; between the ho
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sagemaker as sagemaker
@@ -15,6 +14,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.config.endpoint import WorkingHours
+from stacks.constructs.ringing_alarm import RingingAlarm
 from stacks.constructs.service_role import ServiceRole
 
 RETRIES, RETRY_SECONDS = 3, 900
@@ -85,17 +85,15 @@ class EndpointHours(Construct):
             statistic="Sum",
             period=cdk.Duration.minutes(5),
         )
-        alarm = cloudwatch.Alarm(
+        RingingAlarm(
             self,
             "NotDone",
-            alarm_description=(
+            description=(
                 f"SageMaker refused to open or close {self._name} on time: it may be missing by day, or be paid for "
-                "all night. One that somebody deployed or destroyed out of hours is refused too; then all is well."
+                "all night."
             ),
+            runbook="endpoint-hours-not-kept",
             metric=metric,
             threshold=1,
-            evaluation_periods=1,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            topic=topic,
         )
-        alarm.add_alarm_action(actions.SnsAction(topic))

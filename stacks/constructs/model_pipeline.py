@@ -33,7 +33,7 @@ class ModelPipeline(Construct):
     ) -> None:
         super().__init__(scope, id)
         self.role = ServiceRole(self, "Role", description=f"Starts the jobs of {name}")
-        self.role.read(artifact_bucket, "runs/*/model/", "runs/*/evaluation/")
+        self.role.read_by_name(artifact_bucket, "runs/*/model/", "runs/*/evaluation/")
         self.role.use_key(key, writes=False, volumes=False)
         for statement in self._statements(model_package_group, job_roles, trains):
             self.role.add_to_policy(statement)

@@ -7,7 +7,10 @@ from constructs import Construct
 
 
 class PrivateBucket(s3.Bucket):
-    """A bucket for data and models, under the environment's key, its accesses logged."""
+    """A bucket for data and models, under the environment's key, its accesses logged.
+
+    `tells_events`: EventBridge hears of every object that comes and goes.
+    """
 
     def __init__(
         self,
@@ -17,6 +20,7 @@ class PrivateBucket(s3.Bucket):
         key: kms.IKey,
         access_logs: s3.IBucket,
         lifecycle_rules: list[s3.LifecycleRule],
+        tells_events: bool = False,
     ) -> None:
         super().__init__(
             scope,
@@ -34,6 +38,13 @@ class PrivateBucket(s3.Bucket):
             lifecycle_rules=lifecycle_rules,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
+        if tells_events:
+            # The CDK's own `event_bridge_enabled` runs a function during the deployment; CloudFormation needs none.
+            bucket = self.node.default_child
+            assert isinstance(bucket, s3.CfnBucket)
+            bucket.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+                event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
+            )
 
 
 class AccessLogBucket(s3.Bucket):

@@ -9,6 +9,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from stacks.config.endpoint import WorkingHours
+from stacks.constructs.ringing_alarm import with_runbook
 
 INSTANCES = "sagemaker:variant:DesiredInstanceCount"
 COPIES = "sagemaker:inference-component:DesiredCopyCount"
@@ -87,7 +88,7 @@ class Scaling(Construct):
         alarm = cloudwatch.Alarm(
             self,
             "NoCapacity",
-            alarm_description=description,
+            alarm_description=with_runbook(description, "endpoint-waking-up"),
             metric=metric,
             threshold=1,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,

@@ -1,4 +1,4 @@
-"""The identity of one job or endpoint: it starts with the right to nothing, and each method adds one thing.
+"""The identity of one job, endpoint, build or function: with the right to nothing, and each method adds one thing.
 
 The wildcards that AWS itself forces are explained below; every other `*` ends a prefix that only this environment
 writes.
@@ -8,26 +8,26 @@ import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IConstruct
 
 from stacks.vpc_config import VpcConfig
 
+SAGEMAKER = "sagemaker.amazonaws.com"
+CODEBUILD = "codebuild.amazonaws.com"
+SCHEDULER = "scheduler.amazonaws.com"
+LAMBDA = "lambda.amazonaws.com"
+
 
 class ServiceRole(iam.Role):
     """A role that one service of AWS, SageMaker unless said, and only on behalf of this account, can assume."""
 
-    def __init__(
-        self, scope: Construct, id: str, *, description: str, service: str = "sagemaker.amazonaws.com"
-    ) -> None:
-        this_account = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}}
-        super().__init__(
-            scope,
-            id,
-            description=description,
-            assumed_by=iam.ServicePrincipal(service, conditions=this_account),
-        )
+    def __init__(self, scope: Construct, id: str, *, description: str, service: str = SAGEMAKER) -> None:
+        # Lambda says nothing about whose function it is when it takes a role, and takes none of another account.
+        whose = {} if service == LAMBDA else {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}}
+        super().__init__(scope, id, description=description, assumed_by=iam.ServicePrincipal(service, conditions=whose))
 
     @property
     def policy(self) -> IConstruct:
@@ -36,15 +36,18 @@ class ServiceRole(iam.Role):
 
     def read(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """Objects below the prefixes, and the list of them."""
-        self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes])
+        self.read_by_name(bucket, *prefixes)
         self._allow(
             ["s3:ListBucket"], [bucket.bucket_arn], {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}
         )
 
+    def read_by_name(self, bucket: s3.IBucket, *prefixes: str) -> None:
+        """Objects below the prefixes, whose names it knows: no list."""
+        self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes])
+
     def read_object(self, bucket: s3.IBucket, key: str) -> None:
         """Exactly one object."""
         self._allow(["s3:GetObject"], [bucket.arn_for_objects(key)])
-        self._allow(["s3:ListBucket"], [bucket.bucket_arn], {"StringEquals": {"s3:prefix": key}})
 
     def write(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """New objects below the prefixes. No deletion: what a run made stays until its life-cycle rule."""
@@ -57,21 +60,41 @@ class ServiceRole(iam.Role):
 
     def use_key(self, key: kms.IKey, *, writes: bool, volumes: bool) -> None:
         """Read what the key protects; with `writes` protect new objects; with `volumes` attach encrypted disks."""
-        key.grant(self, "kms:Decrypt", "kms:DescribeKey")
+        key.grant(self, "kms:Decrypt")
         if writes:
             key.grant(self, "kms:GenerateDataKey", "kms:Encrypt")
         if volumes:
+            key.grant(self, "kms:DescribeKey")
             self._allow(["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
     def run_as_container(self, repository: ecr.IRepository, *, log_group: str, metric_namespace: str) -> None:
         """Pull the image of this repository, write the log, publish the metrics that SageMaker reads from it."""
-        repository.grant_pull(self)  # ecr:GetAuthorizationToken has no resource to name: AWS defines it for * only
+        self.pull(repository)
         stack = cdk.Stack.of(self)
-        logs = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{log_group}"
-        self._allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [logs])
-        self._allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs}:log-stream:*"])
+        # The end `:*` is part of a log group's ARN in every policy but for tags; without it nothing matches:
+        # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html
+        group = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{log_group}:*"
+        writes = ["logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:CreateLogStream", "logs:PutLogEvents"]
+        self._allow(writes, [group])
         # Nor has cloudwatch:PutMetricData one: the namespace condition is what bounds it.
         self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": metric_namespace}})
+
+    def put_metrics(self, namespace: str) -> None:
+        """Publish metrics of its own in one namespace."""
+        self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": namespace}})
+
+    def pull(self, repository: ecr.IRepository) -> None:
+        """Images of this repository."""
+        repository.grant_pull(self)  # ecr:GetAuthorizationToken has no resource to name: AWS defines it for * only
+
+    def log_to(self, log_group: logs.ILogGroup) -> None:
+        """Write into one log group that a stack made."""
+        # A log group's ARN ends in `:*`, which stands for its streams.
+        self._allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn])
+
+    def do(self, *actions: str, on: str) -> None:
+        """Exactly these actions, on exactly this resource."""
+        self._allow(list(actions), [on])
 
     def join(self, vpc: VpcConfig) -> None:
         """Have network interfaces in these subnets and this security group. SageMaker makes them as the role.

@@ -12,6 +12,7 @@ ALLOWED = {  # part → what its files may import beside the standard library
     "stacks": {"stacks", "aws_cdk", "constructs"},
     "environments.py": {"stacks"},
     "app.py": {"environments", "stacks", "aws_cdk"},
+    "lambda_code": {"boto3"},  # all that Lambda's runtime has; each file ships alone
     "model_code": {"torch", "numpy", "safetensors", "starlette", "uvicorn", "boto3", "botocore", "anyio"} | MODEL_CODE,
 }
 ISLANDS = {  # single files that need more, and that neither training nor serving loads

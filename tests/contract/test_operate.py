@@ -36,8 +36,8 @@ def test_the_pin_that_approval_writes_is_one_that_the_endpoint_stack_reads(tmp_p
     arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/amplify-local/3"
     pin: dict[str, Any] = releases.pin(
         package={"ModelPackageArn": arn, "ModelPackageVersion": 3, "CustomerMetadataProperties": {"recipe": "demo"}},
-        image_uri=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/amplify-local:cpu-{'a' * 64}",
         image_digest=f"sha256:{'b' * 64}",
+        code_bundle="a" * 64,
         artifact={
             "s3_uri": "s3://artifacts/runs/x/model/t/output/model.tar.gz",
             "version_id": "v1",

@@ -26,8 +26,19 @@ def steps(pipeline: str = "amplify-local") -> dict[str, dict[str, Any]]:
 
 def test_the_parameters_are_those_that_people_start_a_run_with() -> None:
     assert [parameter["Name"] for parameter in definition()["Parameters"]] == [
-        *("recipe", "data", "heldout", "init", "instance_type", "instance_count", "script", "overrides")
+        *("recipe", "data", "heldout", "init", "instance_type", "instance_count", "script", "overrides", "image")
     ]
+    assert [parameter["Name"] for parameter in definition("amplify-local-register")["Parameters"]] == [
+        *("init", "heldout", "image")
+    ]
+
+
+@pytest.mark.parametrize("pipeline", ["amplify-local", "amplify-local-register"])
+def test_every_job_and_the_registered_model_are_of_the_one_image_that_the_run_names(pipeline: str) -> None:
+    text = json.dumps([step["Arguments"] for name, step in steps(pipeline).items() if name != "CheckLoss"])
+    images = re.findall(r'"(?:ImageUri|TrainingImage|Image)": (\{[^}]*\}|"[^"]*")', text)
+    assert len(images) >= 3
+    assert set(images) == {'{"Get": "Parameters.image"}'}
 
 
 def test_the_steps_are_those_of_the_flow() -> None:

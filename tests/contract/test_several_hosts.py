@@ -22,6 +22,7 @@ from botocore.config import Config
 from local_aws import server
 from local_aws.processes import Process, descendants, wait_until
 from stacks.constructs.code_bundle import archive
+from tests.local_aws import small_images
 from tests.stacks.synthesis import ROOT
 
 BUCKET = "several-hosts"
@@ -50,10 +51,14 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
 def put_code(aws: Aws, running: server.LocalAws) -> None:
     bundle = archive(ROOT / "model_code")
+    sha256 = hashlib.sha256(bundle).hexdigest()
     assets = f"cdk-hnb659fds-assets-{running.account}-{running.region}"
     aws("s3").create_bucket(Bucket=assets)
-    aws("s3").put_object(Bucket=assets, Key=f"{hashlib.sha256(bundle).hexdigest()}.zip", Body=bundle)
+    aws("s3").put_object(Bucket=assets, Key=f"{sha256}.zip", Body=bundle)
     aws("ecr").create_repository(repositoryName=REPOSITORY)
+    image = f"{small_images.REGISTRY}/{REPOSITORY}:cpu-{sha256}"
+    build = small_images.start_build(aws, small_images.make_project(aws, image))
+    assert small_images.ended(aws, build)["buildStatus"] == "SUCCEEDED"
 
 
 def put_dataset(aws: Aws, folder: Path) -> None:

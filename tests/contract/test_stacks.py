@@ -3,8 +3,10 @@
 import re
 
 import pytest
+from amplify_lm import fasta
 
 from environments import ENVIRONMENTS
+from operate.data import READY_KEY
 from tests.stacks.mode_examples import mode_templates
 from tests.stacks.readable import plain
 from tests.stacks.synthesis import ROOT, manifests, only, resources, templates
@@ -13,8 +15,12 @@ OUTPUTS = {
     "storage": {"DataBucketName", "ArtifactBucketName", "KeyArn", "AlarmTopicArn"},
     "registry": {"ModelPackageGroupName", "RepositoryUri"},
     "network": {"VpcId"},
-    "training": {"PipelineName", "RegistrationPipelineName", "ImageUri", "CodeBundleUri"},
+    "training": {
+        *("PipelineName", "RegistrationPipelineName", "ImageUri", "CodeBundleUri"),
+        *("ImageBuildProjectName", "ImageBuildOutcome"),
+    },
     "endpoint": {"EndpointName", "ModelPackageArn", "InvokePolicyArn"},
+    "monitoring": {"DashboardName"},
 }
 OF_A_MODE = {  # beside ModelPackageArn and InvokePolicyArn
     "realtime": {"EndpointName", "ShadowModelPackageArn"},
@@ -72,6 +78,32 @@ def test_the_pipelines_have_fixed_names_and_the_image_is_of_the_environments_rep
     image = plain(training["Outputs"]["ImageUri"]["Value"])
     repository = rf"{settings.account}\.dkr\.ecr\.{settings.region}\.\$\{{AWS::URLSuffix\}}/amplify-{environment}"
     assert re.fullmatch(rf"{repository}:(cpu|gpu)-[0-9a-f]{{64}}", image)
+
+
+@pytest.mark.parametrize("environment", ["local", "dev"])
+def test_a_function_is_a_file_of_lambda_code_with_the_environment_that_it_reads(environment: str) -> None:
+    functions = resources(templates()[f"{environment}/training"], "AWS::Lambda::Function").values()
+    assert functions
+    for function in functions:
+        file, handler = function["Properties"]["Handler"].split(".")
+        source = (ROOT / "lambda_code" / f"{file}.py").read_text(encoding="utf-8")
+        given = set(function["Properties"].get("Environment", {}).get("Variables", {}))
+        assert re.search(rf"^def {handler}\(event", source, re.MULTILINE)
+        assert set(re.findall(r'os\.environ\["(\w+)"\]', source)) == given
+
+
+def test_the_object_that_begins_a_run_is_the_one_that_people_put_and_prepare_leaves_alone() -> None:
+    [rule] = resources(templates()["local/training"], "AWS::Events::Rule").values()
+    assert rule["Properties"]["EventPattern"]["detail"]["object"]["key"] == [READY_KEY]
+    assert f"proteins/{fasta.READY}" == READY_KEY
+
+
+def test_the_deployment_tells_the_function_what_it_reads() -> None:
+    [start] = resources(templates()["dev/training"], "Custom::ImageBuild").values()
+    source = (ROOT / "lambda_code" / "start_image_build.py").read_text(encoding="utf-8")
+    given = set(start["Properties"]) - {"ServiceToken", "ServiceTimeout"}
+    assert set(re.findall(r'properties\["(\w+)"\]', source)) == given
+    assert re.search(r'"Outcome": outcome', source)
 
 
 @pytest.mark.parametrize("environment", [name for name, settings in ENVIRONMENTS.items() if settings.training])

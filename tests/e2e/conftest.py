@@ -4,6 +4,7 @@ The person at this keyboard has AWS settings of every kind, and all of them lead
 who connected. Nothing may.
 """
 
+import json
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ import pytest
 from botocore.config import Config
 
 from local_aws import server
+from operate.cdk import jsii_cache
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
@@ -41,7 +43,13 @@ class Trap:
         config.write_text(
             f"[default]\nendpoint_url = {url}\n[profile mine]\nendpoint_url = {url}\nregion = eu-west-3\n"
         )
+        home = folder / "home"
+        home.mkdir()
+        theirs = {"profile": "mine", "context": {"@aws-cdk/core:bootstrapQualifier": "theirs"}}
+        (home / ".cdk.json").write_text(json.dumps(theirs))
         return {
+            "HOME": str(home),
+            "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(jsii_cache(os.environ)),
             "AWS_PROFILE": "mine",
             "AWS_CONFIG_FILE": str(config),
             "AWS_SHARED_CREDENTIALS_FILE": str(config),
@@ -138,17 +146,22 @@ def clone(folder: Path, trap: Trap) -> Project:
     return Project(root=root, state=root / ".local", environ=kept | hub | trap.settings(folder), trap=trap)
 
 
+def write_proteins(root: Path) -> None:
+    """Two files of them in the project's folder: those to learn from, and those to be asked about."""
+    (root / "known.fasta").write_text(proteins(400, 1))
+    (root / "new.fasta").write_text(proteins(60, 2))
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Project]:
     """Deployed, trained, approved and served, by the commands that the README names."""
     made = clone(tmp_path_factory.mktemp("e2e"), trap)
-    root = made.root
     try:
         made.amplify("up")
         made.amplify("deploy")
-        for name, count, seed, flags in (("known.fasta", 400, 1, ()), ("new.fasta", 60, 2, ("--held-out",))):
-            (root / name).write_text(proteins(count, seed))
-            made.amplify("data", "add", name, *flags)
+        write_proteins(made.root)
+        made.amplify("data", "add", "known.fasta")
+        made.amplify("data", "add", "new.fasta", "--held-out")
         made.amplify("train", *LEARNING, "--watch")
         made.amplify("approve", "--yes")
         made.amplify("deploy")

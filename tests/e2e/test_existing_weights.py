@@ -78,6 +78,23 @@ def test_a_run_begins_with_the_loss_at_which_the_checkpoint_ended(project: Proje
     assert evaluation_of(project, package)["loss"] == pytest.approx(pin["evaluation"]["loss"], abs=1e-5)
 
 
+@pytest.mark.parametrize("form", ["folder", "model.tar.gz"])
+def test_a_run_begins_with_weights_that_lie_on_this_machine(
+    project: Project, pin: dict, trained: Path, tmp_path: Path, form: str
+) -> None:
+    place = tmp_path / f"mine-{form}"
+    if form == "folder":
+        checkpoints.write_mila(place, load_model(trained))
+    else:
+        checkpoints.write_archive(place, trained)
+    project.amplify("train", *STANDING_STILL, "--init", str(place), "--watch")
+    package = newest_package(project)
+    assert package["CustomerMetadataProperties"]["init"].startswith(
+        f"s3://{project.output('storage', 'DataBucketName')}/"
+    )
+    assert evaluation_of(project, package)["loss"] == pytest.approx(pin["evaluation"]["loss"], abs=1e-5)
+
+
 def test_a_registered_model_is_released_and_served_without_training(
     project: Project, pin: dict, trained: Path, init: str
 ) -> None:
@@ -108,10 +125,9 @@ def test_weights_that_are_damaged_are_refused_by_name_before_anything_is_trained
     printed = " ".join(project.amplify("register", str(folder), "--watch", fails=True).split())
     assert "model.safetensors" in printed
     assert "→" in printed
-    printed = " ".join(
-        project.amplify("train", *STANDING_STILL, "--init", "hf:lab/nobody", "--watch", fails=True).split()
-    )
-    assert "hf:lab/nobody" in printed
+    for init, told in (("hf:lab/nobody", "hf:lab/nobody"), ("./nowhere", "nowhere does not exist")):
+        printed = " ".join(project.amplify("train", *STANDING_STILL, "--init", init, "--watch", fails=True).split())
+        assert told in printed
     assert newest_package(project)["ModelPackageArn"] == before
 
 

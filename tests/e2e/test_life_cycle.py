@@ -172,11 +172,29 @@ def test_a_corrupt_fasta_is_named_with_its_place(project: Project) -> None:
     assert "→" in printed
 
 
+def test_a_corrupt_file_among_the_proteins_can_be_found_and_removed(project: Project) -> None:
+    bucket = project.output("storage", "DataBucketName")
+    project.aws("s3").put_object(Bucket=bucket, Key="proteins/broken.fasta", Body=b">ok\nMKV\n\x1f\x8b\x00\xffnonsense")
+    try:
+        printed = project.amplify("train", *LEARNING, "--watch", fails=True)
+        assert "broken.fasta" in printed
+        assert "amplify data list" in printed
+        assert "remove" in printed
+        assert "known.fasta" in project.amplify("data", "remove", "brokn.fasta", "--yes", fails=True)
+        assert "Removed" in project.amplify("data", "remove", "broken.fasta", "--yes")
+    finally:
+        project.aws("s3").delete_object(Bucket=bucket, Key="proteins/broken.fasta")
+    assert "broken" not in project.amplify("data", "list")
+    versions = project.aws("s3").list_object_versions(Bucket=bucket, Prefix="proteins/broken.fasta")["Versions"]
+    assert versions  # a removal can be undone
+
+
 def test_data_that_is_gone_is_told_with_what_to_do(project: Project) -> None:
     bucket = project.output("storage", "DataBucketName")
     printed = project.amplify("train", *LEARNING, "--data", f"s3://{bucket}/nothing/", "--watch", fails=True)
     assert f"s3://{bucket}/nothing/" in printed
     assert "amplify data list" in printed
+    assert "make demo" in printed
 
 
 def test_a_bucket_emptied_during_the_run_ends_it_with_what_is_missing(project: Project) -> None:

@@ -26,7 +26,8 @@ class Account:
 
     def __init__(self, running: server.LocalAws, account: str) -> None:
         self._endpoint_url = running.endpoint_url
-        aws = settings.client_environment(running.endpoint_url, account, running.region)
+        root = settings.administrator(running.settings, account)
+        aws = settings.client_environment(running.endpoint_url, running.region, root)
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self._environ = kept | aws | {"CDK_DISABLE_CLI_TELEMETRY": "1", "NODE_NO_WARNINGS": "1", "CI": "1"}
         self._session = boto3.Session(aws_access_key_id=account, aws_secret_access_key="x", region_name=running.region)

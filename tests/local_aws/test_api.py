@@ -55,17 +55,11 @@ def test_no_body_is_an_empty_request(post):
     assert post("ListModels", b"")[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("path", "operation"),
-    [
-        ("/endpoints/e/async-invocations", "InvokeEndpointAsync"),
-        ("/endpoints/e/invocations-response-stream", "InvokeEndpointWithResponseStream"),
-    ],
-)
-def test_other_ways_of_invocation_say_that_they_are_not_emulated(post, path, operation):
-    status, answer = post("", b"{}", path)
-    assert status == 501
-    assert operation in answer["Message"]
+@pytest.mark.parametrize("path", ["invocations", "async-invocations", "invocations-response-stream"])
+def test_every_way_of_invocation_tells_that_there_is_no_such_endpoint(post, path):
+    status, answer = post("", b"{}", f"/endpoints/e/{path}")
+    assert status == 400
+    assert answer["Message"] == "Endpoint e of account 123456789012 not found."
 
 
 def test_an_endpoint_that_nobody_made_is_not_found(aws):

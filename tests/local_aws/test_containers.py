@@ -17,7 +17,7 @@ import pytest
 from local_aws import containers
 from local_aws.containers import Container
 from local_aws.log_shipping import batches, event_text
-from local_aws.processes import Process, wait_until
+from local_aws.processes import Process, wait_until, with_variable
 from local_aws.settings import Settings
 
 ROOT = Path(containers.__file__).parent.parent
@@ -133,6 +133,15 @@ def test_a_container_sees_nothing_of_the_users_aws_and_proxies(start, monkeypatc
     assert seen["PATH"] == os.environ["PATH"]
 
 
+@pytest.mark.parametrize("network", [True, False])
+def test_only_a_container_with_a_network_gets_what_opens_the_hub(start, monkeypatch, network):
+    monkeypatch.setenv("HF_TOKEN", "the user's own")
+    given = containers.aws_environment("123456789012", "us-east-1", credentials=network)
+    container = start("import os; print(os.environ.get('HF_TOKEN'))", environment=given)
+    container.wait(30)
+    assert container.tail(1) == ("the user's own" if network else "None")
+
+
 def test_a_command_that_does_not_exist_ends_with_127_and_says_so(start, inside, tmp_path):
     container = Container.start(
         ["/no/such/program"],
@@ -231,6 +240,7 @@ def doomed(tmp_path, local_aws):
         process.kill()
         process.wait()
         containers.reap(ours)
+        assert not with_variable(containers.MARK, f"{ours.containers}/")
 
 
 def test_kill_9_of_the_server_leaves_no_process_behind(doomed):
@@ -256,10 +266,13 @@ def test_a_later_server_ends_what_outlived_a_killed_server_and_its_supervisor(do
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere its command is left to the next server")
 def test_kill_9_of_the_supervisor_ends_its_command_too(doomed):
-    _, (command, *_), ours = doomed
+    _, (command, *below), ours = doomed
     (record,) = ours.containers.glob("*.json")
     Process(**json.loads(record.read_text())[0]).signal(signal.SIGKILL)
     assert wait_until(lambda: not command.runs(), 10)
+    assert all(process.runs() for process in below)  # nobody is left who knows of them
+    assert containers.reap(ours, patience=0.1) == len(below)
+    assert not any(process.runs() for process in below)
 
 
 def test_a_process_that_only_has_the_id_of_a_container_is_left_alone(tmp_path):

@@ -35,14 +35,17 @@ def zipped(files) -> bytes:
 
 @pytest.fixture(scope="module")
 def registry(aws, inside):
-    """upload(content, name=None) puts a bundle where `cdk deploy` would, and returns the URI of its image."""
+    """upload(content, name=None) puts a bundle where `cdk deploy` would, builds it, and returns the image's URI."""
     aws("s3").create_bucket(Bucket=ASSETS)
     aws("ecr").create_repository(repositoryName="amplify-test", imageTagMutability="IMMUTABLE")
 
     def upload(content: bytes, *, sha256: str | None = None, target: str = "cpu") -> str:
         sha256 = sha256 or hashlib.sha256(content).hexdigest()
         aws("s3").put_object(Bucket=ASSETS, Key=f"{sha256}.zip", Body=content)
-        return f"{REGISTRY}/amplify-test:{target}-{sha256}"
+        uri = f"{REGISTRY}/amplify-test:{target}-{sha256}"
+        images.fetch(uri, f"s3://{ASSETS}/{sha256}.zip", ACCOUNT, REGION)
+        images.push(uri, ACCOUNT, REGION)
+        return uri
 
     return upload
 
@@ -122,8 +125,8 @@ def test_the_files_of_an_image_are_read_only(registry, bundle):
         (f"{REGISTRY}/amplify-test", "does not name an image"),
         (f"{REGISTRY}/amplify-test@sha256:12", "does not name an image"),
         (f"{REGISTRY}/amplify-test@sha256:{'0' * 64}", "no image with this digest"),
-        (f"{REGISTRY}/amplify-test:latest", "tags are <cpu or gpu>-<SHA-256 of the code bundle>"),
-        (f"{REGISTRY}/amplify-test:cpu-{'0' * 64}", rf"{'0' * 64}\.zip cannot be read \(NoSuchKey\)"),
+        (f"{REGISTRY}/amplify-test:latest", "no image with this tag"),
+        (f"{REGISTRY}/amplify-test:cpu-{'0' * 64}", "Deploying the training stack starts its build"),
         (f"{REGISTRY}/nowhere:cpu-{'0' * 64}", "repository with name 'nowhere' does not exist"),
         (f"{REGISTRY}/nowhere@sha256:{'0' * 64}", "repository with name 'nowhere' does not exist"),
         (f"210987654321.dkr.ecr.{REGION}.amazonaws.com/amplify-test:cpu-{'0' * 64}", "copy the image there first"),
@@ -135,10 +138,26 @@ def test_an_image_that_cannot_be_had_is_refused_with_what_is_missing(registry, u
         images.resolve(uri, ACCOUNT, REGION)
 
 
+@pytest.mark.parametrize(
+    ("tag", "bundle", "message"),
+    [
+        ("latest", "any.zip", "tags are <cpu or gpu>-<SHA-256 of the code bundle>"),
+        (f"cpu-{'0' * 64}", "missing.zip", r"missing\.zip cannot be read \(NoSuchKey\)"),
+    ],
+)
+def test_what_cannot_be_fetched_is_not_built(registry, tag, bundle, message):
+    with pytest.raises(ImageError, match=message):
+        images.fetch(f"{REGISTRY}/amplify-test:{tag}", f"s3://{ASSETS}/{bundle}", ACCOUNT, REGION)
+
+
+def test_an_image_is_pushed_by_its_tag_only(registry):
+    with pytest.raises(ImageError, match="does not name an image by its tag"):
+        images.push(f"{REGISTRY}/amplify-test@sha256:{'0' * 64}", ACCOUNT, REGION)
+
+
 def test_a_bundle_that_is_not_what_its_name_says_is_refused(registry, bundle, aws):
-    uri = registry(bundle, sha256="1" * 64)
     with pytest.raises(ImageError, match=f"was changed: its SHA-256 is {hashlib.sha256(bundle).hexdigest()}"):
-        images.resolve(uri, ACCOUNT, REGION)
+        registry(bundle, sha256="1" * 64)
     found = aws("ecr").batch_get_image(repositoryName="amplify-test", imageIds=[{"imageTag": f"cpu-{'1' * 64}"}])
     assert found["images"] == []
 

@@ -11,9 +11,18 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from local_aws import ministack_patches, persistence
+from local_aws import ministack_patches, ministack_stacks, persistence
+from local_aws.processes import wait_until
 
 SIGNED = "AWS4-HMAC-SHA256 Credential=222222222222/20260101/eu-west-1/{}/aws4_request, SignedHeaders=host, Signature=0"
+FOLLOWED = {
+    "_deploy_stack_async",
+    "_delete_stack_async",
+    "_roll_back_operation",
+    "_resolve_stack_outputs",
+    "_provision_resource",
+    "_update_resource",
+}
 
 
 @pytest.fixture
@@ -27,6 +36,9 @@ def ministack(monkeypatch):
     kept = dict(provisioners._RESOURCE_HANDLERS)
     provisioners._RESOURCE_HANDLERS.update(handlers)  # others imported the very dictionary
     monkeypatch.setattr(stacks, "_runs_on_worker_thread", stacks._runs_on_worker_thread)
+    for module in (stacks, ministack_stacks.handlers, ministack_stacks.changesets):
+        for hook in FOLLOWED & vars(module).keys():
+            monkeypatch.setattr(module, hook, getattr(module, hook))
     yield app
     provisioners._RESOURCE_HANDLERS.clear()
     provisioners._RESOURCE_HANDLERS.update(kept)
@@ -43,7 +55,7 @@ def request(app, service, path, content=b"", **headers):
     return asyncio.run(call())
 
 
-def call_cloudformation(app, action, **parameters):
+def call_cloudformation(app, action, *, review_is_an_end=False, **parameters):
     """A call of CloudFormation's query API, and time for the stack to be worked on."""
 
     async def call():
@@ -54,7 +66,8 @@ def call_cloudformation(app, action, **parameters):
             for _ in range(200):
                 await asyncio.sleep(0.01)
                 found = await client.post("/", data={"Action": "DescribeStacks"}, headers=headers)
-                if "IN_PROGRESS" not in found.text:
+                seen = found.text.replace("REVIEW_IN_PROGRESS", "") if review_is_an_end else found.text
+                if "IN_PROGRESS" not in seen:
                     return found.text
             raise AssertionError(found.text)
 
@@ -180,6 +193,105 @@ def test_buckets_of_stacks_pass_through_our_hands(ministack):
         ("hook-bucket", True, "2"),
     ]
     assert deleted == ["hook-bucket"]
+
+
+class Follower:
+    """Remembers what it was told, with the state of the stack at that moment."""
+
+    def __init__(self):
+        self.told = []
+
+    def begun(self, stack):
+        self.told.append(("begun", stack["StackStatus"]))
+
+    def touches(self, stack, logical_id, kind, new):
+        self.told.append(("touches", logical_id, new["A"]))
+
+    def provisioned(self, stack):
+        self.told.append(("provisioned", stack["StackStatus"]))
+
+    def ended(self, stack):
+        self.told.append(("ended", stack["StackStatus"], ministack_stacks.OPERATION in stack))
+
+
+def failing(value, made):
+    """A type whose creation and update fail for one value of A."""
+
+    def make(_logical, properties, _stack):
+        if properties["A"] == value:
+            raise ValueError(f"no {value}")
+        return "id", {}
+
+    def update(physical, old, new, stack, logical):
+        return make(logical, new, stack)
+
+    ministack_patches.add_resource_type(
+        "AWS::SageMaker::Hook", create=make, update=update, delete=lambda physical, _: made.append(physical)
+    )
+    ministack_patches.run_in_threads()
+
+
+def test_every_moment_of_a_stacks_operations_is_told_before_anybody_can_see_it(ministack):
+    follower = Follower()
+    failing("bad", [])
+    ministack_stacks.follow(follower)
+    for action, value in (("CreateStack", "1"), ("UpdateStack", "2"), ("UpdateStack", "bad"), ("DeleteStack", None)):
+        body = {} if value is None else {"TemplateBody": template("AWS::SageMaker::Hook", A=value)}
+        call_cloudformation(ministack, action, StackName="followed", **body)
+    assert follower.told == [
+        ("begun", "CREATE_IN_PROGRESS"),
+        ("touches", "Thing", "1"),
+        ("ended", "CREATE_COMPLETE", False),
+        ("begun", "UPDATE_IN_PROGRESS"),
+        ("touches", "Thing", "2"),
+        ("provisioned", "UPDATE_IN_PROGRESS"),
+        ("ended", "UPDATE_COMPLETE", False),
+        ("begun", "UPDATE_IN_PROGRESS"),
+        ("touches", "Thing", "bad"),
+        ("ended", "UPDATE_ROLLBACK_COMPLETE", False),
+        ("begun", "DELETE_IN_PROGRESS"),
+        ("ended", "DELETE_COMPLETE", False),
+    ]
+
+
+def test_an_executed_change_set_is_told_too(ministack):
+    follower = Follower()
+    failing("bad", [])
+    ministack_stacks.follow(follower)
+    body = template("AWS::SageMaker::Hook", A="1")
+    given = {"StackName": "changed", "ChangeSetName": "c"}
+    call_cloudformation(
+        ministack, "CreateChangeSet", **given, ChangeSetType="CREATE", TemplateBody=body, review_is_an_end=True
+    )
+    assert follower.told == []
+    call_cloudformation(ministack, "ExecuteChangeSet", **given)
+    assert [told[0] for told in follower.told] == ["begun", "touches", "ended"]
+
+
+def test_a_failed_stack_that_is_told_to_roll_back_is_told_too(ministack):
+    follower = Follower()
+    failing("bad", [])
+    body = template("AWS::SageMaker::Hook", A="bad")
+    call_cloudformation(ministack, "CreateStack", StackName="rolled", TemplateBody=body, DisableRollback="true")
+    ministack_stacks.follow(follower)
+    assert "ROLLBACK_COMPLETE" in call_cloudformation(ministack, "RollbackStack", StackName="rolled")
+    assert [told[0] for told in follower.told] == ["begun", "ended"]
+
+
+def test_a_stack_in_the_midst_of_its_work_is_found_and_can_be_rolled_back(ministack):
+    deleted = []
+    failing("bad", deleted)
+    ministack_stacks.follow(Follower())
+    body = template("AWS::SageMaker::Hook", A="1")
+    call_cloudformation(ministack, "CreateStack", StackName="midst", TemplateBody=body)
+    with ministack_stacks.scope_of("222222222222", "eu-west-1"):
+        stack = ministack_stacks.engine._stacks["midst"]
+        stack["StackStatus"] = "CREATE_IN_PROGRESS"
+        assert ("222222222222", "eu-west-1", stack) in ministack_stacks.unfinished()
+        asyncio.run(ministack_stacks.roll_back(stack, "why"))
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert stack not in [found for _, _, found in ministack_stacks.unfinished()]
+    assert deleted == ["id"]
 
 
 def test_a_services_tables_are_read_again_as_they_were_written(ministack, tmp_path, monkeypatch):
@@ -335,3 +447,141 @@ def test_cron_expressions_name_minutes():
     assert ministack_patches.next_of_cron("cron(0 7 ? * MON-FRI *)", after) == datetime(2026, 11, 30, 7, tzinfo=UTC)
     with pytest.raises(ValueError, match="no AWS cron expression"):
         ministack_patches.next_of_cron("cron(0 7 * * MON-FRI *)", after)
+
+
+def test_ecr_says_that_an_image_is_missing_where_we_let_it(ministack, monkeypatch):
+    ecr = ministack_patches.ecr
+    monkeypatch.setattr(ecr, "_describe_images", ecr._describe_images)
+    headers = {"x-amz-target": "AmazonEC2ContainerRegistry_V20150921.CreateRepository"}
+    request(ministack, "ecr", "/", b'{"repositoryName": "hooks"}', **headers)
+    headers["x-amz-target"] = "AmazonEC2ContainerRegistry_V20150921.DescribeImages"
+    asked = b'{"repositoryName": "hooks", "imageIds": [{"imageTag": "none"}]}'
+    assert request(ministack, "ecr", "/", asked, **headers).status_code == 200, "ministack refuses now: the hook can go"
+    ministack_patches.miss_images()
+    answer = request(ministack, "ecr", "/", asked, **headers)
+    assert (answer.status_code, answer.json()["__type"]) == (400, "ImageNotFoundException")
+    assert "imageTag:'none'" in answer.json()["message"]
+    assert request(ministack, "ecr", "/", b'{"repositoryName": "hooks"}', **headers).json() == {"imageDetails": []}
+
+
+@pytest.fixture
+def codebuild(monkeypatch):
+    """ministack's CodeBuild, its hooks as they were after the test."""
+    codebuild = ministack_patches.codebuild
+    for name in ("EXECUTE_BUILDS", "_execute_build", "_get_docker"):
+        monkeypatch.setattr(codebuild, name, getattr(codebuild, name))
+    return codebuild
+
+
+def call_codebuild(ministack, operation, **parameters):
+    headers = {"x-amz-target": f"CodeBuild_20161006.{operation}"}
+    return request(ministack, "codebuild", "/", json.dumps(parameters).encode(), **headers).json()
+
+
+def project(name):
+    given = [{"name": "IMAGE", "value": "repository:tag"}]
+    return {
+        "name": name,
+        "source": {"type": "NO_SOURCE"},
+        "artifacts": {"type": "NO_ARTIFACTS"},
+        "environment": {"type": "LINUX_CONTAINER", "image": "i", "environmentVariables": given},
+        "serviceRole": "arn:aws:iam::222222222222:role/any",
+    }
+
+
+@pytest.mark.parametrize(("failure", "status"), [(None, "SUCCEEDED"), ("no disk", "FAILED")])
+def test_a_build_is_ours_from_its_start_to_its_end(ministack, codebuild, failure, status):
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def carry_out(build):
+        assert build.variables == {"IMAGE": "repository:tag"}
+        assert (ministack_patches.account(), ministack_patches.region()) == ("222222222222", "eu-west-1")
+        build.begin("BUILD")
+        began.set()
+        go_on.wait(10)
+        build.end(failure)
+        ended.set()
+
+    ministack_patches.run_builds(carry_out)
+    name = f"hooks-{status}"
+    call_codebuild(ministack, "CreateProject", **project(name))
+    started = call_codebuild(ministack, "StartBuild", projectName=name)["build"]
+    assert started["buildStatus"] == "IN_PROGRESS"
+    assert began.wait(10)
+
+    def described():
+        return call_codebuild(ministack, "BatchGetBuilds", ids=[started["id"]])["builds"][0]
+
+    assert described()["currentPhase"] == "BUILD"
+    go_on.set()
+    assert ended.wait(10)
+    phases = {phase["phaseType"]: phase for phase in described()["phases"]}
+    assert (described()["buildStatus"], phases["BUILD"]["phaseStatus"]) == (status, status)
+    assert phases["QUEUED"]["phaseStatus"] == "SUCCEEDED"
+    assert [context["message"] for context in phases["BUILD"].get("contexts", [])] == ([failure] if failure else [])
+
+
+def test_a_build_that_somebody_stops_is_not_finished_by_us(ministack, codebuild):
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def carry_out(build):
+        began.set()
+        go_on.wait(10)
+        build.end()
+        ended.set()
+
+    ministack_patches.run_builds(carry_out)
+    call_codebuild(ministack, "CreateProject", **project("hooks-stopped"))
+    started = call_codebuild(ministack, "StartBuild", projectName="hooks-stopped")["build"]
+    assert began.wait(10)
+    call_codebuild(ministack, "StopBuild", id=started["id"])
+    go_on.set()
+    assert ended.wait(10)
+    [build] = call_codebuild(ministack, "BatchGetBuilds", ids=[started["id"]])["builds"]
+    assert build["buildStatus"] == "STOPPED"
+
+
+def test_a_project_of_a_stack_keeps_the_log_group_it_names(ministack, codebuild):
+    groups = []
+    ministack_patches.run_builds(lambda build: groups.append(build.log[0]))
+    properties = {
+        "Name": "hooks-log",
+        "ServiceRole": "arn:aws:iam::222222222222:role/any",
+        "Source": {"Type": "NO_SOURCE"},
+        "Artifacts": {"Type": "NO_ARTIFACTS"},
+        "Environment": {"Type": "LINUX_CONTAINER", "Image": "i", "ComputeType": "BUILD_GENERAL1_SMALL"},
+        "LogsConfig": {"CloudWatchLogs": {"Status": "ENABLED", "GroupName": "a-group"}},
+    }
+    call_cloudformation(
+        ministack, "CreateStack", StackName="log", TemplateBody=template("AWS::CodeBuild::Project", **properties)
+    )
+    call_codebuild(ministack, "StartBuild", projectName="hooks-log")
+    properties["LogsConfig"]["CloudWatchLogs"]["GroupName"] = "another-group"
+    call_cloudformation(
+        ministack, "UpdateStack", StackName="log", TemplateBody=template("AWS::CodeBuild::Project", **properties)
+    )
+    call_codebuild(ministack, "StartBuild", projectName="hooks-log")
+    assert wait_until(lambda: len(groups) == 2, 10)
+    assert groups == ["a-group", "another-group"]
+
+
+def test_the_processes_of_functions_are_ended_by_name(ministack):
+    ended = []
+
+    class Process:
+        def terminate(self):
+            ended.append("terminated")
+
+        def poll(self):
+            return None
+
+        def wait(self, timeout):
+            return 0
+
+    runtime = ministack_patches.lambda_runtime
+    worker = runtime.Worker("f", {}, b"")
+    worker._proc = Process()
+    runtime._workers["key"] = [worker]
+    ministack_patches.end_functions()
+    assert ended == ["terminated"]
+    assert runtime._workers == {}

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from local_aws import server
+from local_aws import persistence, server
 from local_aws.files import write_whole
 
 RESOURCES = {
@@ -131,3 +131,27 @@ def test_a_file_that_cannot_be_written_keeps_its_old_content(tmp_path, monkeypat
     with pytest.raises(OSError, match="No space"):
         write_whole(file, json.dumps({"new": True}))
     assert file.read_text() == "old"
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_tables_that_belong_together_are_all_of_one_moment_wherever_their_writing_was_cut_off(
+    tmp_path, monkeypatch, written
+):
+    names = ("cloudformation", "iam", "s3")
+    old, new = ({name: json.dumps(f"{age} {name}") for name in names} for age in ("old", "new"))
+    persistence._write_together(tmp_path, old)
+    left = iter(range(written))
+
+    def cut_off(file, content):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        write_whole(file, content)
+
+    monkeypatch.setattr(persistence, "write_whole", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        persistence._write_together(tmp_path, new)
+    monkeypatch.undo()
+    persistence.complete(tmp_path)
+    found = {name: (tmp_path / f"{name}.json").read_text() for name in names}
+    assert found == (old if written == 0 else new)
+    assert len(list(tmp_path.iterdir())) == len(names)

@@ -218,6 +218,13 @@ def test_stopping_ends_the_running_job(aws, image):
         aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=execution)
 
 
+def test_a_run_may_be_stopped_as_soon_as_it_is_started(aws, image):
+    for _ in range(10):
+        execution = run(aws, processing("Long", image, "wait", "600"))
+        aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=execution)
+        assert ended(aws, execution)["PipelineExecutionStatus"] == "Stopped"
+
+
 def test_a_retry_goes_on_from_the_failed_step_and_repeats_nothing(aws, image):
     needs = processing("Needs", image, "repeat", "-", source=f"s3://{BUCKET}/late/", DependsOn=["Evaluate"])
     execution = run(aws, evaluated(image, "1"), needs)

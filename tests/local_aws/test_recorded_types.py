@@ -33,3 +33,10 @@ def test_a_recorded_resource_is_made_changed_and_gone_with_its_stack(own_folder,
     aws = clients_of(server.start(own_folder))
     aws("cloudformation").delete_stack(StackName="records")
     assert wait_until(lambda: records(own_folder) == [], 20)
+
+
+def test_a_budget_is_known_by_its_name(aws, deploy):
+    budget = {"BudgetName": "amplify-x", "BudgetType": "COST", "TimeUnit": "MONTHLY"}
+    resources = {"Budget": {"Type": "AWS::Budgets::Budget", "Properties": {"Budget": budget}}}
+    made = deploy(aws("cloudformation"), "budgets", resources, Outputs={"Name": {"Value": {"Ref": "Budget"}}})
+    assert [output["OutputValue"] for output in made["Outputs"]] == ["amplify-x"]

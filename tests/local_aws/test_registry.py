@@ -174,7 +174,10 @@ def test_models_and_configurations_are_kept_listed_deleted_and_their_names_taken
     [
         ({"ModelName": "nobody"}, 'Could not find model ".*model/nobody"'),
         ({"InstanceType": None}, "main needs an InstanceType"),
-        ({"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}}, "serverless variant is not emulated"),
+        (
+            {"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}},
+            "is serverless: it takes no InstanceType",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_served_is_refused(sagemaker, image, weights, changes, words):

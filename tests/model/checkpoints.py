@@ -30,14 +30,19 @@ def hydra_config(model: Amplify, **model_section: Any) -> str:
     return text.replace("1.0e-05", "1e-05")
 
 
-def write_mila(folder: Path, model: Amplify, weights: str = "model.safetensors") -> None:
+def write_mila(
+    folder: Path, model: Amplify, weights: str = "model.safetensors", state: dict[str, torch.Tensor] | None = None
+) -> None:
+    """A run of the authors' trainer; `state` in place of the model's own weights."""
+    state = state or published_state(model)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(hydra_config(model))
     target = folder / weights
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".safetensors":
-        save_file(published_state(model), target)
+        save_file(state, target)
     else:
-        torch.save(published_state(model), target)
+        torch.save(state, target)
 
 
 def write_sharded(folder: Path, model: Amplify, shards: int = 2) -> None:

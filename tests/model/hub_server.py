@@ -23,6 +23,10 @@ class Hub:
     requests: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     break_off_after: int | None = None  # bytes of the next large file, once
+    let_go: threading.Event = field(default_factory=threading.Event)  # large files wait for it
+
+    def __post_init__(self) -> None:
+        self.let_go.set()
 
     def digest(self, name: str) -> str:
         content = (self.folder / name).read_bytes()
@@ -78,6 +82,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def answer_file(self, name: str) -> None:
+            if name.endswith(".safetensors"):
+                hub.let_go.wait()
             content = (hub.folder / name).read_bytes()
             start = 0
             if wanted := self.headers.get("Range"):
@@ -111,4 +117,5 @@ def serve(folder: Path) -> Iterator[Hub]:
         try:
             yield hub
         finally:
+            hub.let_go.set()
             server.shutdown()

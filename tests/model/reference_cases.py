@@ -31,6 +31,7 @@ CASES: dict[str, ModelConfig] = {
     "swiglu_biases_no_last_norm": ModelConfig(
         **_SMALL, att_bias=True, ffn_bias=True, layer_norm_after_embedding=True, layer_norm_before_last_layer=False
     ),
+    "rms_norm_wide_eps": ModelConfig(**_SMALL, norm_eps=1e-2),
     "layer_norm_swiglu_wide_eps": ModelConfig(**_SMALL, rms_norm=False, layer_norm_after_embedding=True, norm_eps=1e-2),
 }
 # The authors' smallest size as it stands; only its logits are kept.

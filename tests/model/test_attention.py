@@ -45,6 +45,20 @@ def test_attention_is_the_map_times_the_values() -> None:
     torch.testing.assert_close(attend(q, k, v, Padded(key_mask=mask)), mixed, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_row_that_is_all_padding_has_maps_of_zeros_and_no_gradient(dtype: torch.dtype) -> None:
+    q, k, _ = (x[None].repeat(2, 1, 1, 1).to(dtype).requires_grad_() for x in random_qkv(5))
+    mask = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 0, 0, 0]]).bool()[:, None, None, :]
+    weights = attention_map(q, k, Padded(key_mask=mask))
+    assert isinstance(weights, Tensor)
+    torch.testing.assert_close(weights[0].sum(-1), torch.ones(HEADS, 5).to(dtype), rtol=1e-2, atol=0)
+    assert weights[1].abs().max() == 0
+    weights.float().pow(2).sum().backward()
+    assert q.grad is not None
+    assert q.grad[0].abs().max() > 0
+    assert q.grad[1].abs().max() == 0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_real_and_the_complex_rotation_agree_forwards_and_backwards(dtype: torch.dtype) -> None:
     table = rotary_table(HEAD_DIM, 50)
@@ -57,6 +71,19 @@ def test_the_real_and_the_complex_rotation_agree_forwards_and_backwards(dtype: t
     assert turned.dtype == gradient.dtype == dtype
     torch.testing.assert_close(turned, real)
     torch.testing.assert_close(gradient, real_gradient)
+
+
+def test_the_rotation_is_known_to_torchs_transforms_of_functions() -> None:
+    table = rotary_table(HEAD_DIM, 6)
+    x, upstream = torch.randn(2, 3, 6, 2, HEADS, HEAD_DIM)
+
+    def weighed(one: Tensor, weights: Tensor) -> Tensor:
+        return (rotate(one, table) * weights).sum()
+
+    gradients = torch.func.vmap(torch.func.grad(weighed))(x, upstream)
+    x.requires_grad_()
+    rotate(x, table).backward(upstream)
+    torch.testing.assert_close(gradients, x.grad)
 
 
 def test_rotation_turns_pairs_by_the_angle_of_their_position() -> None:

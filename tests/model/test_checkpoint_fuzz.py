@@ -21,6 +21,51 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "sharded": lambda folder: checkpoints.write_sharded(folder, cases.model(cases.CASES["published"])),
     "mila": lambda folder: checkpoints.write_mila(folder, cases.model(cases.CASES["published"]), "model.pt"),
 }
+# Pieces of JSON and YAML that lead their readers astray: depth, digits, dates, tags that want a form, circles.
+SIGNS = [
+    "[",
+    "{",
+    "]",
+    "}",
+    ",",
+    ":",
+    ": ",
+    "- ",
+    "? ",
+    "\n",
+    "\n  ",
+    '"',
+    "'",
+    "&a ",
+    "*a",
+    "<<: *a",
+    "!",
+    "|",
+    "%",
+    "\0",
+]
+WORDS = ["model", "tokenizer", "hidden_size", "1", "-1", "1e-05", ".inf", "1:30:00.5", "2024-13-45", "0x" + "f" * 5000]
+TAGS = ["timestamp", "int", "float", "bool", "null", "binary", "set", "omap", "pairs", "python/name:os"]
+PIECES = st.sampled_from([*SIGNS, *WORDS, *(f"!!{tag} " for tag in TAGS)])
+MANY_PIECES = st.lists(st.tuples(PIECES, st.sampled_from([1, 1, 1, 1, 3, 2000])), max_size=12).map(
+    lambda pieces: "".join(piece * times for piece, times in pieces)
+)
+DTYPES = [torch.float64, torch.bfloat16, torch.int8, torch.int64, torch.bool, torch.complex64, torch.float8_e5m2]
+TENSORS = st.sampled_from(
+    [
+        *(lambda tensor, dtype=dtype: tensor.to(dtype) for dtype in DTYPES),
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: tensor[..., :1].expand(tensor.shape),
+        lambda tensor: tensor.T,
+        lambda tensor: torch.nn.Parameter(tensor),
+        lambda tensor: tensor * float("inf"),
+        lambda tensor: [tensor],
+        lambda tensor: {"weight": tensor},
+        lambda tensor: None,
+    ]
+)
+NAMES = st.sampled_from(["model", "ema", "state_dict", "module.decoder.weight", "decoder.weight", "", 1, None])
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -75,8 +120,8 @@ def test_values_of_its_json_replaced(sound: Path, tmp_path: Path, data: Any) -> 
         files = [folder / "config.json"]
     victim = data.draw(st.sampled_from(files))
     content = json.loads(victim.read_text())
-    content[data.draw(st.sampled_from(sorted(content)))] = data.draw(JSON_VALUES)
-    victim.write_text(json.dumps(content))
+    content[data.draw(st.sampled_from(sorted(content)))] = data.draw(JSON_VALUES | st.just("here"))
+    victim.write_text(json.dumps(content).replace('"here"', data.draw(MANY_PIECES)))
     loads_or_refuses(folder)
 
 
@@ -93,11 +138,32 @@ def test_an_archive_damaged_or_cut(sound: Path, tmp_path: Path, data: Any) -> No
 
 
 @FUZZ
-@given(text=st.text(alphabet="{}[]:,-!&*|>'\"% \n\tabe1.0~#?@`", max_size=60), value=JSON_VALUES)
+@given(text=st.text(alphabet="{}[]:,-!&*|>'\"% \n\tabe1.0~#?@`", max_size=60) | MANY_PIECES, value=JSON_VALUES)
 def test_a_hydra_configuration_of_anything(tmp_path: Path, text: str, value: Any) -> None:
     folder = tmp_path / "mila"
     folder.mkdir(exist_ok=True)
     LAYOUTS["mila"](folder)
-    for content in (text, json.dumps({"model": value, "tokenizer": {}}), json.dumps({"model": {"hidden_size": value}})):
+    sections = f"model: {{hidden_size: {text}}}\ntokenizer: {{}}"
+    for content in (
+        text,
+        sections,
+        json.dumps({"model": value, "tokenizer": {}}),
+        json.dumps({"model": {"hidden_size": value}}),
+    ):
         (folder / "config.yaml").write_text(content)
         loads_or_refuses(folder)
+
+
+@FUZZ
+@given(changes=st.lists(st.tuples(st.integers(0, 20), TENSORS), max_size=3), names=st.lists(NAMES, max_size=2))
+def test_a_pickle_of_any_tensors_under_any_names(tmp_path: Path, changes: list[Any], names: list[Any]) -> None:
+    model = cases.model(cases.CASES["published"])
+    state: dict[Any, Any] = dict(checkpoints.published_state(model))
+    for place, change in changes:
+        name = list(state)[place % len(state)]
+        if isinstance(state[name], torch.Tensor):
+            state[name] = change(state[name])
+    for name in names:
+        state = {name: state} if len(names) == 1 else state | {name: dict(state)}
+    checkpoints.write_mila(tmp_path / "mila", model, "model.pt", state)
+    loads_or_refuses(tmp_path / "mila")

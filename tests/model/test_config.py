@@ -11,16 +11,37 @@ from amplify_lm.model import Amplify
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 
-@pytest.mark.parametrize(("size", "parameters"), [("120M", 118_276_507), ("350M", 354_008_667)])
-def test_published_sizes_have_the_published_number_of_parameters(size: str, parameters: int) -> None:
+# hidden_size, layers, heads and intermediate_size of the authors' conf/model/*.yaml, and ours; then the parameters that
+# their code counts.
+TABLE = {
+    "8M": (320, 6, 20, 1280, 7_409_627),
+    "35M": (480, 12, 20, 1920, 33_215_547),
+    "120M": (640, 24, 10, 2560, 118_276_507),
+    "150M": (640, 30, 20, 2560, 147_836_827),
+    "350M": (960, 32, 15, 3840, 354_008_667),
+    "650M": (1280, 33, 20, 5120, 649_299_227),
+    "750M": (1280, 38, 20, 5120, 747_667_227),
+    "3B": (2560, 36, 40, 10240, 2_832_954_907),
+    "15B": (5120, 48, 40, 20480, 15_102_233_627),
+    "small": (320, 6, 5, 1280, 7_409_627),
+}
+
+
+def test_every_size_has_a_row() -> None:
+    assert tuple(TABLE) == SIZES
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_has_its_shape_and_number_of_parameters(size: str) -> None:
+    config = ModelConfig.named(size)
+    shape = (config.hidden_size, config.num_hidden_layers, config.num_attention_heads, config.intermediate_size)
     with torch.device("meta"):
-        assert Amplify(ModelConfig.named(size)).num_parameters == parameters
+        assert (*shape, Amplify(config).num_parameters) == TABLE[size]
 
 
-def test_every_size_of_the_authors_is_known_by_name() -> None:
-    assert SIZES == ("8M", "35M", "120M", "150M", "350M", "650M", "750M", "3B", "15B")
-    assert all(ModelConfig.named(size).head_dim in (16, 24, 32, 64, 128) for size in SIZES)
-    assert (ModelConfig.named("120M").ffn_width, ModelConfig.named("350M").ffn_width) == (1712, 2560)
+def test_the_inner_width_is_two_thirds_rounded_up_to_eight() -> None:
+    widths = [ModelConfig.named(size).ffn_width for size in ("120M", "350M", "small")]
+    assert widths == [1712, 2560, 856]
 
 
 def test_a_named_size_takes_changes() -> None:
@@ -40,30 +61,52 @@ def test_the_activation_is_read_in_any_case_as_the_authors_code_does() -> None:
     assert ModelConfig.from_dict({**TINY, "hidden_act": "swiglu"}).hidden_act == "SwiGLU"
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"hidden_size": 30}, "hidden_size is 30: wanted a multiple of 4"),
-        ({"hidden_size": "32"}, "hidden_size is '32': wanted a whole number"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers is 0: wanted a whole number from 1 to 1,000"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000: wanted a whole number from 1 to 1,000"),
-        ({"num_hidden_layers": True}, "num_hidden_layers is True: wanted a whole number"),
-        ({"hidden_act": "SiLU"}, "hidden_act is 'SiLU': wanted SwiGLU, ReLU or GELU"),
-        ({"hidden_act": None}, "hidden_act is None: wanted SwiGLU, ReLU or GELU"),
-        ({"dropout_prob": 1.0}, "dropout_prob is 1.0: wanted at least 0 and below 1"),
-        ({"norm_eps": float("nan")}, "norm_eps is nan: wanted a positive number"),
-        ({"norm_eps": True}, "norm_eps is True: wanted a number"),
-        ({"dropout_prob": 10**400}, ": wanted a number"),
-        ({"norm_eps": "tiny"}, "norm_eps is 'tiny': wanted a number"),
-        ({"rms_norm": "yes"}, "rms_norm is 'yes': wanted true or false"),
-        ({"vocab_size": 32}, "vocab_size 32: not an AMPLIFY checkpoint of the published tokenizer"),
-        ({"pad_token_id": 1}, "pad_token_id is 1: wanted 0"),
-        ({"model_type": "esm"}, "model_type 'esm': not an AMPLIFY checkpoint"),
-    ],
-)
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"hidden_size": 30}, "hidden_size is 30: wanted a multiple of 4"),
+    ({"hidden_size": "32"}, "hidden_size is '32': wanted a whole number"),
+    ({"num_hidden_layers": 0}, "num_hidden_layers is 0: wanted a whole number from 1 to 1,000"),
+    ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000: wanted a whole number from 1 to 1,000"),
+    ({"num_hidden_layers": True}, "num_hidden_layers is True: wanted a whole number"),
+    ({"hidden_act": "SiLU"}, "hidden_act is 'SiLU': wanted SwiGLU, ReLU or GELU"),
+    ({"hidden_act": None}, "hidden_act is None: wanted SwiGLU, ReLU or GELU"),
+    ({"dropout_prob": 1.0}, "dropout_prob is 1.0: wanted at least 0 and below 1"),
+    ({"norm_eps": float("nan")}, "norm_eps is nan: wanted a positive number"),
+    ({"norm_eps": True}, "norm_eps is True: wanted a number"),
+    ({"dropout_prob": 10**400}, ": wanted a number"),
+    ({"norm_eps": "tiny"}, "norm_eps is 'tiny': wanted a number"),
+    ({"rms_norm": "yes"}, "rms_norm is 'yes': wanted true or false"),
+    ({"vocab_size": 32}, "vocab_size 32: not an AMPLIFY checkpoint of the published tokenizer"),
+    ({"pad_token_id": 1}, "pad_token_id is 1: wanted 0"),
+    ({"model_type": "esm"}, "model_type 'esm': not an AMPLIFY checkpoint"),
+    ({"norm_eps": [1e-5]}, "norm_eps is [1e-05]: wanted a number"),
+    ({"hidden_size": 32.0}, "hidden_size is 32.0: wanted a whole number"),
+    ({"vocab_size": 27.0}, "vocab_size is 27.0: wanted a whole number"),
+    ({"decoder_init_range": 0}, "decoder_init_range is 0.0: wanted a positive number"),
+    ({"norm_eps": float("inf")}, "norm_eps is inf: wanted a positive number"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
 def test_a_wrong_value_is_refused_with_the_value_wanted(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as error:
         ModelConfig.from_dict({**TINY, **changes})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rms_norm": "yes"}, "rms_norm is 'yes': wanted true or false"),
+        ({"att_bias": 1}, "att_bias is 1: wanted true or false"),
+        ({"vocab_size": 27.0}, "vocab_size is 27.0: wanted a whole number"),
+        ({"max_length": "64"}, "max_length is '64': wanted a whole number"),
+        ({"norm_eps": "1e-5"}, "norm_eps is '1e-5': wanted a number"),
+        ({"norm_eps": 10**400}, "wanted a positive number"),
+    ],
+)
+def test_code_is_held_to_the_types_as_files_are(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        ModelConfig(**TINY, **changes)
     assert message in str(error.value)
 
 

@@ -121,3 +121,16 @@ def test_a_refused_sequence_says_why_and_where(sequence: str, reason: str, posit
     assert (refusal.value.reason, refusal.value.position) == (reason, position)
     place = "record 3 (sp|P12345)" if position is None else f"record 3 (sp|P12345), position {position}"
     assert str(refusal.value).startswith(place + ": ")
+
+
+def test_the_object_that_says_these_are_all_is_no_protein_file(tmp_path: Path) -> None:
+    for name in ("READY", "a.fasta", "more/READY"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in fasta.files_below(tmp_path)] == ["a.fasta", "more/READY"]
+
+
+def test_ready_alone_is_no_data(tmp_path: Path) -> None:
+    (tmp_path / "READY").touch()
+    with pytest.raises(fasta.FastaError, match="no files"):
+        fasta.files_below(tmp_path)

@@ -1,11 +1,13 @@
 """The model's forward pass: layouts that must agree, precision, devices it is built on, and input it refuses."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from amplify_lm.attention import Packed, Padded, rotary_table
 from amplify_lm.model import Amplify, RMSNorm
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,6 +86,21 @@ def test_decoding_some_rows_is_decoding_all_and_choosing(model: Amplify) -> None
         assert torch.allclose(model.decode(rows[:, 2:4]), model(input_ids).logits[:, 2:4], atol=1e-6)
 
 
+def test_a_row_that_is_all_padding_gives_numbers_and_spoils_no_other(model: Amplify) -> None:
+    input_ids = torch.randint(5, 26, (2, 9))
+    mask = torch.ones(2, 9)
+    mask[1] = 0
+    output = model(input_ids, mask, output_attentions=True)
+    assert output.attentions is not None
+    assert all(bool(torch.isfinite(found).all()) for found in (output.logits, *output.attentions))
+    torch.testing.assert_close(output.logits[:1], model(input_ids[:1]).logits, rtol=0, atol=1e-5)
+
+
+def test_help_on_the_model_gives_the_shapes() -> None:
+    told = inspect.getdoc(Amplify.forward) or ""
+    assert all(shape in told for shape in ("[B, S, V]", "[T, V]", "[n + 1]", "[B, S, H]", "[B, heads, S, S]"))
+
+
 def test_hidden_states_and_maps_cost_nothing_unless_asked_for(model: Amplify) -> None:
     output = model(torch.randint(5, 26, (1, 9)))
     assert (output.hidden_states, output.attentions) == (None, None)
@@ -104,6 +121,13 @@ def test_the_norm_is_computed_in_float32_and_cast_back_before_the_weight(dtype: 
         x = (torch.randn(10, 64) * 30).to(dtype)
         exact = x.float() * (x.float().pow(2).mean(-1, keepdim=True) + 1e-5).rsqrt()
         torch.testing.assert_close(norm(x), exact.to(dtype) * norm.weight, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-2, 10.0])
+def test_the_norm_takes_its_eps_from_the_configuration(eps: float) -> None:
+    [norm, *_] = (m for m in Amplify(dataclasses.replace(CONFIG, norm_eps=eps)).modules() if isinstance(m, RMSNorm))
+    x = torch.full((1, 16), 0.5)
+    torch.testing.assert_close(norm(x), x / (0.25 + eps) ** 0.5)
 
 
 @pytest.mark.parametrize("how", ["weights", "autocast"])
@@ -158,16 +182,61 @@ def test_dropout_acts_in_training_only() -> None:
         assert not torch.equal(model.train()(input_ids).logits, model(input_ids).logits)
 
 
+LAYOUTS = {
+    "padded": (torch.zeros(1, 30, 16), Padded(key_mask=None)),
+    "packed": (torch.zeros(30, 16), Packed(cu_seqlens=torch.tensor([0, 30]), max_seqlen=30, lengths=(30,))),
+}
+
+
+@pytest.fixture(params=list(LAYOUTS))
+def dropped(request: pytest.FixtureRequest) -> dict[str, Tensor]:
+    """What each part of a layer adds in training, where without dropout it would add 1 everywhere."""
+    config = dataclasses.replace(CONFIG, dropout_prob=0.5, att_bias=True, ffn_bias=True)
+    block = Amplify(config).transformer_encoder[0].train()
+    x, layout = LAYOUTS[request.param]
+    added = {}
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.zero_()
+        block.qkv.bias[32:] = 1  # the values; queries and keys are 0, so that each residue sees all alike
+        block.wo.weight.copy_(torch.eye(16))
+        added["attention"] = block(x, layout, rotary_table(8, 30))[0]
+        block.wo.weight.zero_()
+        block.ffn.w3.bias.fill_(1)
+        added["feed-forward"] = block(x, layout, rotary_table(8, 30))[0]
+    return added
+
+
+@pytest.mark.parametrize("part", ["attention", "feed-forward"])
+def test_half_of_what_a_part_adds_is_dropped_and_the_rest_doubled(dropped: dict[str, Tensor], part: str) -> None:
+    assert 0.3 < (dropped[part] == 0).float().mean().item() < 0.7
+    assert dropped[part].mean().item() == pytest.approx(1, abs=0.25)
+
+
+def test_attention_weights_are_dropped_too(dropped: dict[str, Tensor]) -> None:
+    assert dropped["feed-forward"].unique().tolist() == [0, 2]
+    assert len(dropped["attention"].unique()) > 10
+
+
+def test_padding_learns_nothing_even_where_it_is_seen() -> None:
+    model = cases.model(CONFIG).train()
+    model(torch.tensor([[3, 6, 0, 7, 4]])).logits.pow(2).sum().backward()
+    assert model.encoder.weight.grad is not None
+    assert model.encoder.weight.grad[0].abs().max() == 0
+    assert model.encoder.weight.grad[[3, 6, 7, 4]].abs().amin(dim=1).min() > 0
+
+
 def test_a_fresh_model_has_the_published_initialisation() -> None:
     torch.manual_seed(0)
-    model = Amplify(cases.CASES["layer_norm_gelu_biases"])
+    model = Amplify(dataclasses.replace(cases.CASES["layer_norm_gelu_biases"], embedding_init_range=0.5))
     for name, parameter in model.named_parameters():
         if "norm" in name:
             assert parameter.unique().tolist() == [1.0 if name.endswith("weight") else 0.0]
         elif name.endswith("bias"):
             assert parameter.abs().max() == 0
         else:
-            assert 0.015 < parameter.abs().max() <= 0.02
+            range_of_it = 0.5 if name == "encoder.weight" else 0.02
+            assert 0.75 * range_of_it < parameter.abs().max() <= range_of_it
 
 
 def test_a_compiled_model_gives_the_same_numbers(model: Amplify) -> None:
@@ -190,6 +259,11 @@ def test_a_compiled_model_gives_the_same_numbers(model: Amplify) -> None:
             "attention_mask holds negative numbers: wanted 1 at tokens and 0 at padding",
         ),
         ({"input_ids": torch.zeros(2, 4), "position_ids": torch.ones(4)}, "position_ids [4]: wanted"),
+        ({"input_ids": torch.zeros(1, 2), "position_ids": torch.tensor([[-1, 0]])}, "from -1 to 0: wanted 0 to 63"),
+        ({"input_ids": torch.zeros(1, 2), "position_ids": torch.tensor([[0, 64]])}, "from 0 to 64: wanted 0 to 63"),
+        ({"input_ids": torch.zeros(0, 4)}, "input_ids [0, 4]: wanted one token at least"),
+        ({"input_ids": torch.zeros(2, 0)}, "input_ids [2, 0]: wanted one token at least"),
+        ({"input_ids": torch.zeros(0), "cu_seqlens": torch.tensor([0, 0])}, "input_ids [0]: wanted one token"),
         ({"input_ids": torch.zeros(2, 4), "cu_seqlens": torch.tensor([0, 8])}, "wanted [tokens], [proteins + 1]"),
         ({"input_ids": torch.zeros(4), "cu_seqlens": torch.tensor([0, 3])}, "must rise from 0 to 4"),
         ({"input_ids": torch.zeros(4), "cu_seqlens": torch.tensor([0, 3, 2, 4])}, "must rise from 0 to 4"),

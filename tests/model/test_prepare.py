@@ -85,6 +85,15 @@ def test_the_manifest_describes_what_came_in_and_what_came_out(source: Path, tmp
         assert hashlib.sha256((folder / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
 
 
+def test_headers_that_begin_with_a_space_are_read_counted_and_told(source: Path, tmp_path: Path) -> None:
+    text = fasta(proteins(60)).replace(">", "> ", 7)
+    (source / "a.fasta").write_text(text)
+    manifest, _ = run(source, tmp_path)
+    assert manifest["spaced_headers"] == 7
+    assert sum(manifest["proteins"].values()) == 60
+    assert next(line for line in prepare.summary(manifest) if "begin with a space" in line).startswith("7 headers")
+
+
 def test_the_same_input_gives_the_same_bytes(source: Path, tmp_path: Path) -> None:
     (source / "a.fasta").write_text(fasta(proteins(50)))
     (source / "b.fasta").write_text(fasta(proteins(50, seed=1)))

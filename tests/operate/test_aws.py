@@ -41,6 +41,11 @@ def test_folders_are_the_projects_unless_the_variables_name_others(tmp_path) -> 
     assert (found.releases / "README.md").exists()
 
 
+def test_commands_are_the_administrators_unless_a_variable_names_a_user(tmp_path) -> None:
+    assert read_settings({}, tmp_path).local_user is None
+    assert read_settings({"AMPLIFY_LOCAL_USER": "trainer"}, tmp_path).local_user == "trainer"
+
+
 def test_an_unknown_environment_is_refused_with_the_known_ones() -> None:
     with pytest.raises(OperateError, match="no environment 'prd'") as caught:
         environment_named("prd")

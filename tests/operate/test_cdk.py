@@ -1,5 +1,6 @@
 """The CDK command line as a subprocess: its reasons are found, its processes are ended."""
 
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -69,6 +70,31 @@ def test_it_gets_the_environment_of_its_aws_and_not_the_processs_own(with_cli, m
     variables = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
     assert variables["MARK"] == "ours"
     assert "AWS_PROFILE" not in variables
+
+
+def test_neither_local_aws_nor_a_synthesis_sees_the_settings_of_the_persons_home(
+    with_cli, monkeypatch, tmp_path: Path
+) -> None:
+    printing = with_cli(f"echo $HOME >> {tmp_path}/homes; echo $JSII_RUNTIME_PACKAGE_CACHE_ROOT >> {tmp_path}/caches")
+    theirs = {**printing.aws.environ, "HOME": "/home/them"}
+    local = dataclasses.replace(printing, aws=dataclasses.replace(printing.aws, environ=theirs))
+    far = dataclasses.replace(local, aws=dataclasses.replace(local.aws, environment=environment_named("dev")))
+    for one in (local, far):
+        one.synth(lambda line: None)
+        one.deploy("*", lambda line: None)
+    ours = str(tmp_path / "home")
+    assert (tmp_path / "homes").read_text().split() == [ours, ours, ours, "/home/them"]
+    assert (tmp_path / "caches").read_text().split()[0].startswith("/home/them/")
+
+
+def test_a_deployment_to_local_aws_ends_when_local_aws_does(with_cli, tmp_path: Path) -> None:
+    waiting = with_cli("sleep 300")
+    gone = dataclasses.replace(waiting, aws=dataclasses.replace(waiting.aws, state=tmp_path / "no-server"))
+    begun = time.monotonic()
+    with pytest.raises(OperateError, match="Local AWS ended while `cdk deploy` ran") as caught:
+        gone.deploy("local/*", lambda line: None)
+    assert time.monotonic() - begun < 30
+    assert "amplify up" in caught.value.todo
 
 
 def ended(pid: int) -> bool:

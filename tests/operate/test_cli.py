@@ -36,6 +36,8 @@ def amplify(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str
         (["train", "--env", "prod", "--init", "hf:a/b@c"], 1, "`amplify register hf:a/b@c --env prod --watch`"),
         (["perplexity", "nosuch.fasta"], 1, "nosuch.fasta cannot be read"),
         (["embed", "pyproject.toml"], 1, "FASTA begins with '>'"),
+        (["image"], 1, "Local AWS is not running"),
+        (["data", "ready", "--env", "prod"], 1, "In environment prod no run begins when proteins are ready"),
         (["nosuch"], 2, "No such command 'nosuch'"),
         (["train", "--instance-count", "0"], 2, "instance-count"),
         (["train", "--instance-count", "3"], 1, "--instance-count 3 is more than local allows"),

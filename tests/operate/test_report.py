@@ -39,8 +39,8 @@ def outcome(**changes: object) -> report.Outcome:
         "package_arn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/amplify-local/1",
         "endpoint": "amplify-local",
         "embeddings_shape": (16, 128),
-        "perplexity_real": 15.0,
-        "perplexity_shuffled": 17.0,
+        "order": report.Order(real=15.0, shuffled=17.0, lower=15, proteins=16),
+        "remark": "It is small.",
         "scan": scan_of("MKXA"),
         "scan_name": "CspB",
         "times": {"Start": 1.0, "Deploy": 2.0},
@@ -61,9 +61,10 @@ def test_the_page_holds_the_numbers_and_needs_nothing_from_outside(tmp_path: Pat
         assert image.imread(tmp_path / picture).std() > 0.05  # not one colour
 
 
-@pytest.mark.parametrize(("shuffled", "verdict"), [(17.0, "knows something"), (14.0, "knows nothing")])
-def test_the_page_claims_no_more_than_the_perplexities_show(tmp_path: Path, shuffled: float, verdict: str) -> None:
-    assert verdict in report.write(outcome(perplexity_shuffled=shuffled), tmp_path).read_text()
+@pytest.mark.parametrize(("lower", "verdict"), [(16, "knows something"), (12, "knows something"), (11, "chance")])
+def test_the_page_claims_no_more_than_the_perplexities_show(tmp_path: Path, lower: int, verdict: str) -> None:
+    order = report.Order(real=15.0, shuffled=17.0, lower=lower, proteins=16)
+    assert verdict in report.write(outcome(order=order), tmp_path).read_text()
 
 
 def test_the_model_comes_last_among_what_it_is_compared_with() -> None:

@@ -25,7 +25,7 @@ from stacks.config import (
 )
 from stacks.config.endpoint.modes import Mode, permits
 from stacks.release import Release
-from tests.stacks.synthesis import ROOT, Template, new_app, templates, templates_in
+from tests.stacks.synthesis import ROOT, Template, new_app, templates, templates_in, variants
 
 ROLES = ("analysis-notebooks", "arn:aws:iam::111111111111:role/teams/screening")
 HOURS = WorkingHours(time_zone="Europe/Berlin")
@@ -59,14 +59,16 @@ def release(version: int, environment: Environment = DEV) -> Release:
     """A pin of the environment's registry, as read from a file."""
     group = f"arn:aws:sagemaker:{environment.region}:{environment.account}:model-package/{environment.resource_name}"
     return Release(
-        model_package_arn=f"{group}/{version}", artifact_key=f"runs/run{version}/model/t/output/model.tar.gz"
+        model_package_arn=f"{group}/{version}",
+        artifact_key=f"runs/run{version}/model/t/output/model.tar.gz",
+        image_digest=f"sha256:{version:064x}",
     )
 
 
 def environment_with(endpoint: Endpoint) -> Environment:
     """`dev`, serving so: private where it can be, and without training, which would ask for types of its own."""
     network = STAGING.network if permits(endpoint.mode, "vpc") else None
-    return replace(DEV, training=None, endpoint=endpoint, network=network)
+    return replace(DEV, training=None, endpoint=endpoint, network=network, monthly_ceiling_usd=None)
 
 
 def add_stage(app: object, endpoint: Endpoint, *, shadow: bool = True) -> None:
@@ -80,6 +82,7 @@ def add_stage(app: object, endpoint: Endpoint, *, shadow: bool = True) -> None:
         release=release(7),
         shadow_release=release(8) if has_shadow else None,
         model_code=ROOT / "model_code",
+        lambda_code=ROOT / "lambda_code",
     )
 
 
@@ -105,4 +108,5 @@ def mode_templates() -> dict[str, Template]:
 
 def with_snapshots() -> dict[str, Template]:
     """The stacks of the environments, and those of the examples: what a reviewer reads."""
-    return templates() | mode_templates()
+    watched = "watched-prod/monitoring"
+    return templates() | mode_templates() | {watched: variants()[watched]}

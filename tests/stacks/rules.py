@@ -1,6 +1,7 @@
 """What must hold in every template, as functions: template in, faults out (logical id and what is wrong)."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,13 +11,21 @@ from tests.stacks.synthesis import Template, resources
 
 INVOKE_POLICY = "InvokePolicy"  # the start of its logical id
 STATE = ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::ECR::Repository", "AWS::SageMaker::ModelPackageGroup")
+SERVICES = {
+    *("sagemaker.amazonaws.com", "codebuild.amazonaws.com", "scheduler.amazonaws.com"),
+    "vpc-flow-logs.amazonaws.com",
+}
+SERVICES_OF_ONE_ACCOUNT = {"lambda.amazonaws.com"}  # takes no role of another account, and says no SourceAccount
+STARTS_THE_IMAGE_BUILD = {
+    *("ecr:DescribeImages", "codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds", "codebuild:StartBuild"),
+    *("logs:CreateLogStream", "logs:PutLogEvents"),
+}
 WITHOUT_RESOURCE = {  # AWS defines these for * only
     *("ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"),
     *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups"),
     *("ec2:DescribeSubnets", "ec2:DescribeVpcs"),
 }
 OF_THE_CDK = "CustomVpcRestrictDefaultSG"  # the CDK's own function, which closes a VPC's default security group
-TRUSTED = ("sagemaker.amazonaws.com", "scheduler.amazonaws.com", "vpc-flow-logs.amazonaws.com")
 WAYS_OUT = (  # and what makes a way out of a subnet or an address
     *("InternetGateway", "EgressOnlyInternetGateway", "NatGateway", "VPCGatewayAttachment", "EIP", "CarrierGateway"),
     *("TransitGatewayAttachment", "VPCPeeringConnection", "VPNGateway", "VPNConnection", "Route", "NetworkInterface"),
@@ -124,23 +133,96 @@ def images_are_immutable_and_scanned(template: Template) -> Iterable[str]:
             yield f"{id_} throws its images away"
 
 
-def nothing_runs_code_of_ours_during_a_deployment(template: Template) -> Iterable[str]:
+def a_deployment_runs_no_code_of_ours_but_what_starts_the_image_build(template: Template) -> Iterable[str]:
+    """And that can look whether the image is there, and start its build: nothing else."""
     for id_, resource in template["Resources"].items():
-        if resource["Type"] == "Custom::VpcRestrictDefaultSG" or id_.startswith(OF_THE_CDK):
+        if not resource["Type"].startswith(("Custom::", "AWS::CloudFormation::CustomResource")):
             continue
-        if resource["Type"].startswith(("Custom::", "AWS::CloudFormation::CustomResource", "AWS::Lambda::")):
+        if resource["Type"] == "Custom::VpcRestrictDefaultSG":  # the CDK's: see OF_THE_CDK
+            continue
+        if resource["Type"] != "Custom::ImageBuild":
             yield f"{id_} is a {resource['Type']}"
+            continue
+        if int(resource["Properties"].get("ServiceTimeout", 3600)) > 300:
+            yield f"{id_} holds a deployment up for an hour where its function dies"
+        [function, _] = resource["Properties"]["ServiceToken"]["Fn::GetAtt"]
+        [role, _] = template["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"]
+        may = {
+            action
+            for policy in resources(template, "AWS::IAM::Policy").values()
+            if {"Ref": role} in policy["Properties"]["Roles"]
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+            for action in as_list(statement["Action"])
+        }
+        if more := sorted(may - STARTS_THE_IMAGE_BUILD):
+            yield f"{id_} may also {more}"
+
+
+def builds_and_functions_log_under_the_key_for_a_time(template: Template) -> Iterable[str]:
+    groups = resources(template, "AWS::Logs::LogGroup")
+    for id_, group in groups.items():
+        if not {"KmsKeyId", "RetentionInDays"} <= set(group["Properties"]):
+            yield f"{id_} is not encrypted, or kept for ever"
+    for id_, function in resources(template, "AWS::Lambda::Function").items():
+        log = function["Properties"].get("LoggingConfig", {}).get("LogGroup", {}).get("Ref")
+        if log not in groups and not id_.startswith(OF_THE_CDK):
+            yield f"{id_} logs where nobody sees to it"
+    for id_, project in resources(template, "AWS::CodeBuild::Project").items():
+        logs = project["Properties"].get("LogsConfig", {}).get("CloudWatchLogs", {})
+        if logs.get("GroupName", {}).get("Ref") not in groups:
+            yield f"{id_} logs where nobody sees to it"
+
+
+def queues_are_encrypted_and_refuse_plain_http(template: Template) -> Iterable[str]:
+    closed = {
+        json.dumps(queue)
+        for policy in resources(template, "AWS::SQS::QueuePolicy").values()
+        for queue in policy["Properties"]["Queues"]
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+        and statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport") == "false"
+    }
+    for id_, queue in resources(template, "AWS::SQS::Queue").items():
+        if "KmsMasterKeyId" not in queue["Properties"]:
+            yield f"{id_} is not encrypted"
+        if json.dumps({"Ref": id_}) not in closed:
+            yield f"{id_} answers over plain http"
+
+
+def what_calls_a_function_keeps_the_events_that_it_fails_on(template: Template) -> Iterable[str]:
+    """A function called by events; the one of a deployment answers who waits for it.
+
+    An alarm may stand in for the queue of a schedule: a call that comes late is of no use there.
+    """
+    asked = json.dumps([r["Properties"] for r in template["Resources"].values() if r["Type"].startswith("Custom::")])
+    for id_, function in resources(template, "AWS::Lambda::Function").items():
+        if f'"{id_}"' not in asked and "DeadLetterConfig" not in function["Properties"]:
+            yield f"{id_} forgets the events that it fails on"
+    for id_, rule in resources(template, "AWS::Events::Rule").items():
+        for target in rule["Properties"].get("Targets", []):
+            if "DeadLetterConfig" not in target or "RetryPolicy" not in target:
+                yield f"{id_} forgets the events that it cannot deliver"
+    rung_for = [
+        dimension["Value"]
+        for alarm in resources(template, "AWS::CloudWatch::Alarm").values()
+        for dimension in alarm["Properties"].get("Dimensions", [])
+        if alarm["Properties"].get("MetricName") == "TargetErrorCount" and dimension["Name"] == "ScheduleGroup"
+    ]
+    for id_, schedule in resources(template, "AWS::Scheduler::Schedule").items():
+        target, rings = schedule["Properties"]["Target"], schedule["Properties"].get("GroupName") in rung_for
+        if "RetryPolicy" not in target or not (rings or "DeadLetterConfig" in target):
+            yield f"{id_} forgets the calls that it cannot make"
 
 
 def roles_serve_this_account_only(template: Template) -> Iterable[str]:
     for id_, role in resources(template, "AWS::IAM::Role").items():
-        if id_.startswith(OF_THE_CDK):
-            continue  # Lambda takes a role from a function's own account only
         for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
-            if "aws:SourceAccount" not in statement.get("Condition", {}).get("StringEquals", {}):
-                yield f"{id_} can be assumed on behalf of another account"
-            if set(statement["Principal"]) != {"Service"} or statement["Principal"]["Service"] not in TRUSTED:
+            service = statement["Principal"].get("Service")
+            if set(statement["Principal"]) != {"Service"} or service not in SERVICES | SERVICES_OF_ONE_ACCOUNT:
                 yield f"{id_} can be assumed by {statement['Principal']}"
+            named = "aws:SourceAccount" in statement.get("Condition", {}).get("StringEquals", {})
+            if not named and service not in SERVICES_OF_ONE_ACCOUNT:
+                yield f"{id_} can be assumed on behalf of another account"
 
 
 def no_statement_allows_more_than_it_names(template: Template) -> Iterable[str]:
@@ -268,7 +350,7 @@ def what_can_be_without_capacity_can_wake(template: Template) -> Iterable[str]:
 def only_the_invoke_policy_lets_anybody_ask(template: Template) -> Iterable[str]:
     for id_, statement in allowing(template):
         actions = as_list(statement["Action"])
-        if any("Invoke" in action for action in actions) and not id_.startswith(INVOKE_POLICY):
+        if any(action.startswith("sagemaker:Invoke") for action in actions) and not id_.startswith(INVOKE_POLICY):
             yield f"{id_} allows {actions}"
 
 
@@ -285,6 +367,21 @@ def fleets_of_two_and_more_roll_back_by_alarm(template: Template) -> Iterable[st
             yield f"{id_} has {size} instances or copies, and no alarm takes a bad release back"
 
 
+def dashboards_and_alarms_name_no_other_environment(template: Template) -> Iterable[str]:
+    """What is watched is what the stack's own environment has: a copied name would watch somebody else's."""
+    own = {
+        tag["Value"]
+        for resource in template["Resources"].values()
+        for tag in as_list(resource.get("Properties", {}).get("Tags", []))
+        if isinstance(tag, dict) and tag.get("Key") == "environment"
+    }
+    for type_ in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"):
+        for id_, resource in resources(template, type_).items():
+            named = set(re.findall(r"amplify[-/](local|dev|staging|prod)\b", json.dumps(resource["Properties"])))
+            if named - own:
+                yield f"{id_} watches {sorted(named - own)}"
+
+
 def alarms_ring_somewhere(template: Template) -> Iterable[str]:
     for id_, alarm in resources(template, "AWS::CloudWatch::Alarm").items():
         if not alarm["Properties"].get("AlarmActions"):
@@ -294,11 +391,12 @@ def alarms_ring_somewhere(template: Template) -> Iterable[str]:
 def users_of_a_role_wait_for_its_policy(template: Template) -> Iterable[str]:
     """The roles that a resource names, in its properties or through another resource of the stack that it names."""
     everything = template["Resources"]
+    apart = ("AWS::IAM::Policy", "AWS::Lambda::Function")  # a function waits itself
 
     def named(id_: str, seen: set[str]) -> set[str]:
         text = json.dumps(everything[id_].get("Properties", {}))
         for other in everything:
-            if other not in seen and f'"{other}"' in text and everything[other]["Type"] != "AWS::IAM::Policy":
+            if other not in seen and f'"{other}"' in text and everything[other]["Type"] not in apart:
                 seen |= {other} | named(other, seen | {other})
         return seen
 
@@ -310,8 +408,10 @@ def users_of_a_role_wait_for_its_policy(template: Template) -> Iterable[str]:
         found = resources(template, "AWS::IAM::Policy").items()
         return {id_ for id_, policy in found if roles & {role["Ref"] for role in policy["Properties"]["Roles"]}}
 
-    users = [f"AWS::SageMaker::{noun}" for noun in ("Model", "Endpoint", "Pipeline")]
-    for type_ in (*users, "AWS::Scheduler::Schedule"):
+    for type_ in (
+        *("AWS::SageMaker::Model", "AWS::SageMaker::Endpoint", "AWS::SageMaker::Pipeline"),
+        *("AWS::Lambda::Function", "AWS::Scheduler::Schedule", "Custom::ImageBuild"),
+    ):
         for id_, resource in resources(template, type_).items():
             if missing := policies_of(named(id_, set())) - waited_for(resource):
                 yield f"{id_} does not wait for {sorted(missing)}"

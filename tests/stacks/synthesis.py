@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from environments import DEV, STAGING
-from stacks.config import Environment
+from environments import DEV, PROD, STAGING
+from stacks.config import Capture, Drift, Environment, Monitoring, RealTime
 
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"
@@ -22,7 +22,16 @@ RELEASES = Path(__file__).parent / "releases"
 Template = dict[str, Any]
 
 # What people may choose and environments.py does not show: held to the same rules as the rest.
-VARIANTS: dict[str, Environment] = {"private-dev": replace(DEV, network=STAGING.network)}
+assert DEV.training is not None
+VARIANTS: dict[str, Environment] = {
+    "private-dev": replace(DEV, network=STAGING.network),
+    "triggered-dev": replace(DEV, training=replace(DEV.training, schedule="cron(0 3 ? * SUN *)", on_arrival=True)),
+    "watched-prod": replace(
+        PROD,
+        endpoint=RealTime(instance_type="ml.g5.xlarge", capture=Capture(percent=5)),
+        monitoring=Monitoring(alarm_emails=("on-call@example.org",), monthly_budget_usd=5_000, drift=Drift()),
+    ),
+}
 
 
 def new_app(outdir: Path) -> Any:
@@ -88,7 +97,8 @@ def add_variant(app: Any, environment: Environment) -> None:
     atexit.register(shutil.rmtree, pins, ignore_errors=True)
     shutil.copy(RELEASES / f"{environment.name}.json", pins)
     release = read_releases(pins, everything)[environment.name]
-    AmplifyStage(app, environment, release=release, model_code=ROOT / "model_code")
+    code = {"model_code": ROOT / "model_code", "lambda_code": ROOT / "lambda_code"}
+    AmplifyStage(app, environment, release=release, **code)
 
 
 def all_templates() -> dict[str, Template]:

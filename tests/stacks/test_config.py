@@ -111,6 +111,15 @@ assert PROD.network is not None
             {**GPU, "evaluate_instance_type": "ml.p5.48xlarge"},
             "evaluate_instance_type is ml.p5.48xlarge, which takes no processing jobs",
         ),
+        ({"on_arrival": "yes"}, "on_arrival is 'yes': give True or False"),
+        ({"schedule": "daily"}, "schedule is 'daily': give rate(<number> minutes | hours | days) or cron("),
+        ({"schedule": 7}, "schedule is 7: give rate("),
+        ({"schedule": "rate(0 days)"}, "schedule is 'rate(0 days)': give rate(<number> minutes | hours | days)"),
+        ({"schedule": "at(2027-01-01T00:00:00)"}, "give rate("),
+        ({"schedule": "cron(0 3 * * SUN)"}, "give the six fields of cron"),
+        ({"schedule": "cron(0 3 * * * *)"}, "give ? for one of day and day of week"),
+        ({"schedule": "cron(0 24 * * ? *)"}, "'24' is no hour of a cron expression"),
+        ({"schedule": "cron(0 3 ? * FUN *)"}, "'FUN' is no day of week of a cron expression"),
         ({"image_target": "gpu"}, "instance_types holds ml.m5.xlarge, which has no GPU, but image_target is gpu"),
         ({"instance_types": ("ml.g5.xlarge",)}, "which has a GPU, but image_target is cpu"),
         ({"evaluate_instance_type": "ml.g5.xlarge"}, "evaluate_instance_type is ml.g5.xlarge, which has a GPU"),
@@ -121,6 +130,25 @@ def test_training_settings_that_cannot_work_are_refused(changed: dict[str, Any],
     with pytest.raises(SettingsError) as error:
         replace(LOCAL.training, **changed)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "rate(7 days)",
+        "rate(1 hour)",
+        "cron(0 3 ? * SUN *)",
+        "cron(0/15 8-18 1,15 * ? *)",
+        "cron(30 22 L * ? 2027)",
+        "cron(0 0 ? JAN-MAR 6#3 *)",
+    ],
+)
+def test_a_schedule_that_eventbridge_knows_is_taken(schedule: str) -> None:
+    assert replace(LOCAL.training, schedule=schedule).schedule == schedule
+
+
+def test_nothing_trains_by_itself_unless_somebody_wants_it() -> None:
+    assert (DEV.training.schedule, DEV.training.on_arrival) == (None, False)
 
 
 @pytest.mark.parametrize(

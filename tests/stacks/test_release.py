@@ -29,6 +29,7 @@ def test_a_pin_names_the_package_and_the_object_to_serve(tmp_path: Path) -> None
         "prod": Release(
             model_package_arn="arn:aws:sagemaker:us-east-1:333333333333:model-package/amplify-prod/7",
             artifact_key="runs/k3x9q2m7w1ab/model/pipelines-k3x9q2m7w1ab-Train-Yk2pQ0dV1s/output/model.tar.gz",
+            image_digest=good_pin()["image_digest"],
         )
     }
 

@@ -62,14 +62,29 @@ def test_a_role_reads_and_writes_exactly_its_prefixes(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", READS)
-def test_a_role_lists_only_the_prefixes_it_reads(role: str) -> None:
+def test_a_role_lists_only_prefixes_whose_objects_it_cannot_name(role: str) -> None:
     listed = {
         f"{_short(plain(statement['Resource']))}/{prefix}"
         for statement in statements("dev/training", role)
         if statement["Action"] == "s3:ListBucket"
         for prefix in statement["Condition"]["StringLike"]["s3:prefix"]
     }
-    assert listed == READS[role]
+    named = {"ArtifactBucket/runs/*/model/*"} if role in ("PrepareRole", "FetchRole") else set()
+    assert listed == (set() if "Pipeline" in role else READS[role] - named)
+
+
+@pytest.mark.parametrize(
+    ("stack", "role", "group"),
+    [
+        ("dev/training", "PrepareRole", "ProcessingJobs"),
+        ("dev/training", "TrainRole", "TrainingJobs"),
+        ("prod/endpoint", "Role", "Endpoints/amplify-prod"),
+    ],
+)
+def test_a_policy_names_a_log_group_as_aws_matches_it_with_its_streams(stack: str, role: str, group: str) -> None:
+    for action in ("CreateLogGroup", "DescribeLogStreams", "CreateLogStream", "PutLogEvents"):
+        [named] = may(stack, role, f"logs:{action}")
+        assert named.endswith(f":log-group:/aws/sagemaker/{group}:*")
 
 
 @pytest.mark.parametrize("role", ["PrepareRole", "TrainRole", "EvaluateRole", "FetchRole"])
@@ -201,3 +216,54 @@ def test_the_schedule_makes_and_deletes_its_endpoint_from_its_configuration_and_
     }
     assert allowed == {"CreateEndpoint": {ENDPOINT, f"${{{config}}}"}, "DeleteEndpoint": {ENDPOINT}}
     assert len(statements("dev/endpoint", "HoursRole")) == 2
+
+
+def everything(stack: str, role: str) -> dict[str, set[str]]:
+    """Action → where, of all that a role may do."""
+    actions = {
+        action
+        for statement in statements(stack, role)
+        for action in (statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]])
+    }
+    return {action: may(stack, role, action) for action in actions}
+
+
+def each_at(where: str, actions: tuple[str, ...]) -> dict[str, set[str]]:
+    return {action: {where} for action in actions}
+
+
+PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
+KEY = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey")
+LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
+
+
+def test_the_build_reads_its_bundle_and_awss_base_and_pushes_to_the_one_repository() -> None:
+    found = everything("dev/training", "ImageBuildRole")
+    bases = "arn:aws:ecr:us-east-1:763104351884:repository/pytorch"
+    [bundle] = found.pop("s3:GetObject")
+    assert re.fullmatch(r"arn:aws:s3:::cdk-hnb659fds-assets-111111111111-us-east-1/[0-9a-f]{64}\.zip", bundle)
+    [records] = found.pop("s3:PutObject")
+    assert re.fullmatch(r"ArtifactBucket/images/gpu-[0-9a-f]{64}/\*", records)
+    assert found.pop("s3:AbortMultipartUpload") == {records}
+    assert {action: found.pop(action) == {"Repository", bases} for action in PULL} == dict.fromkeys(PULL, True)
+    assert {action: found.pop(action) for action in PUSH} == each_at("Repository", PUSH)
+    assert found.pop("ecr:DescribeImageScanFindings") == {"Repository"}
+    assert found.pop("ecr:GetAuthorizationToken") == {"*"}
+    assert {action: found.pop(action) for action in KEY} == each_at("Key", KEY)
+    assert {re.sub(r"\w{8}\.Arn", "", where) for action in LOG for where in found.pop(action)} == {"${ImageBuildLog}"}
+    assert found == {}
+
+
+def test_a_cpu_image_needs_no_image_of_aws() -> None:
+    assert may("local/training", "ImageBuildRole", "ecr:BatchGetImage") == {"Repository"}
+
+
+def test_what_starts_training_may_start_the_one_pipeline_and_keep_what_it_could_not() -> None:
+    found = everything("local/training", "TriggersStarterRole")
+    pipeline = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/amplify-local"
+    assert found.pop("sagemaker:StartPipelineExecution") == {pipeline}
+    assert found.pop("sagemaker:ListPipelineExecutions") == {pipeline}
+    assert found.pop("ecr:DescribeImages") == {"Repository"}
+    assert {action: found.pop(action) for action in KEY} == each_at("Key", KEY)
+    assert set(found) == {"sqs:SendMessage", *LOG}

@@ -35,11 +35,12 @@ def dropping(type_: str, attribute: str) -> Callable[[Template], None]:
     return breakage
 
 
-def allowing(**statement: Any) -> Callable[[Template], None]:
-    """Breaks a template: adds an Allow statement to a role's policy."""
+def allowing(start: str = "", **statement: Any) -> Callable[[Template], None]:
+    """Breaks a template: adds an Allow statement to a role's policy (the first whose id starts so)."""
 
     def breakage(template: Template) -> None:
-        policy = next(iter(resources(template, "AWS::IAM::Policy").values()))
+        found = resources(template, "AWS::IAM::Policy").items()
+        policy = next(policy for id_, policy in found if id_.startswith(start))
         policy["Properties"]["PolicyDocument"]["Statement"].append({"Effect": "Allow", "Resource": "arn:x"} | statement)
 
     return breakage
@@ -55,9 +56,9 @@ def trusting(**statement: Any) -> Callable[[Template], None]:
     return breakage
 
 
-def adding(type_: str) -> Callable[[Template], None]:
+def adding(type_: str, **properties: Any) -> Callable[[Template], None]:
     """Breaks a template: adds a resource."""
-    return lambda template: template["Resources"].update(New={"Type": type_, "Properties": {}})
+    return lambda template: template["Resources"].update(New={"Type": type_, "Properties": properties})
 
 
 def removing(type_: str, start: str = "") -> Callable[[Template], None]:
@@ -89,6 +90,8 @@ HALF_PRIVATE = {
     "IgnorePublicAcls": True,
     "RestrictPublicBuckets": True,
 }
+DEPLOYMENT = rules.a_deployment_runs_no_code_of_ours_but_what_starts_the_image_build
+EVENTS = rules.what_calls_a_function_keeps_the_events_that_it_fails_on
 FULL_ACCESS = {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}
 GROUP, INGRESS, EGRESS = (f"AWS::EC2::SecurityGroup{kind}" for kind in ("", "Ingress", "Egress"))
 VPC_ENDPOINT = "AWS::EC2::VPCEndpoint"
@@ -154,10 +157,42 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "prod/registry",
         setting("AWS::ECR::Repository", "ImageScanningConfiguration", None),
     ),
-    (rules.nothing_runs_code_of_ours_during_a_deployment, "prod/storage", adding("Custom::S3AutoDeleteObjects")),
-    (rules.nothing_runs_code_of_ours_during_a_deployment, "prod/storage", adding("AWS::Lambda::Function")),
+    (DEPLOYMENT, "prod/storage", adding("Custom::S3AutoDeleteObjects")),
+    (DEPLOYMENT, "prod/storage", adding("AWS::CloudFormation::CustomResource")),
+    (DEPLOYMENT, "dev/training", setting("Custom::ImageBuild", "ServiceTimeout", None)),
+    (DEPLOYMENT, "dev/training", allowing("ImageBuildStarterRole", Action="s3:GetObject")),
+    (
+        rules.builds_and_functions_log_under_the_key_for_a_time,
+        "dev/training",
+        setting("AWS::Logs::LogGroup", "RetentionInDays", None),
+    ),
+    (
+        rules.builds_and_functions_log_under_the_key_for_a_time,
+        "dev/training",
+        setting("AWS::Logs::LogGroup", "KmsKeyId", None),
+    ),
+    (
+        rules.builds_and_functions_log_under_the_key_for_a_time,
+        "dev/training",
+        setting("AWS::Lambda::Function", "LoggingConfig", None),
+    ),
+    (
+        rules.builds_and_functions_log_under_the_key_for_a_time,
+        "dev/training",
+        setting("AWS::CodeBuild::Project", "LogsConfig", None),
+    ),
+    (
+        rules.queues_are_encrypted_and_refuse_plain_http,
+        "local/training",
+        setting("AWS::SQS::Queue", "KmsMasterKeyId", None),
+    ),
+    (rules.queues_are_encrypted_and_refuse_plain_http, "local/training", removing("AWS::SQS::QueuePolicy")),
+    (EVENTS, "local/training", setting("AWS::Lambda::Function", "DeadLetterConfig", None, "Triggers")),
+    (EVENTS, "local/training", setting("AWS::Events::Rule", "Targets", [{"Arn": "a", "Id": "b"}])),
+    (EVENTS, "local/training", adding("AWS::Scheduler::Schedule", Target={"Arn": "a"})),
     (rules.roles_serve_this_account_only, "dev/training", trusting(Condition={})),
     (rules.roles_serve_this_account_only, "dev/training", trusting(Principal={"AWS": "*"})),
+    (rules.roles_serve_this_account_only, "dev/training", trusting(Principal={"Service": "ec2.amazonaws.com"})),
     (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:Get*")),
     (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:GetObject", Resource="*")),
     (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:GetObject", NotResource="a")),
@@ -193,7 +228,8 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (TRAINING_RULE, "local/training", rewriting('"EnableInterContainerTrafficEncryption":true', '"Encrypt":true')),
     (TRAINING_RULE, "local/training", rewriting('"MaxRuntimeInSeconds":3600', '"MaxPendingTimeInSeconds":3600')),
     (TRAINING_RULE, "local/training", rewriting('"KmsKeyId":', '"Key":')),
-    (rules.roles_serve_this_account_only, "dev/endpoint", trusting(Principal={"Service": "lambda.amazonaws.com"})),
+    (rules.roles_serve_this_account_only, "dev/endpoint", trusting(Principal={"Service": "ecs.amazonaws.com"})),
+    (EVENTS, "dev/endpoint", removing("AWS::CloudWatch::Alarm", "HoursNotDone")),
     (
         rules.models_are_cut_off_from_the_network,
         "modes/inference_components",
@@ -255,9 +291,23 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     ),
     (rules.users_of_a_role_wait_for_its_policy, "dev/endpoint", dropping("AWS::Scheduler::Schedule", "DependsOn")),
     (rules.alarms_ring_somewhere, "prod/endpoint", setting("AWS::CloudWatch::Alarm", "AlarmActions", [])),
+    (
+        rules.dashboards_and_alarms_name_no_other_environment,
+        "prod/endpoint",
+        setting("AWS::CloudWatch::Alarm", "Dimensions", [{"Name": "EndpointName", "Value": "amplify-dev"}]),
+    ),
+    (
+        rules.dashboards_and_alarms_name_no_other_environment,
+        "watched-prod/monitoring",
+        setting("AWS::CloudWatch::Alarm", "Namespace", "amplify/staging"),
+    ),
+    (EVENTS, "watched-prod/monitoring", setting("AWS::Scheduler::Schedule", "GroupName", "default")),
+    (EVENTS, "watched-prod/monitoring", removing("AWS::CloudWatch::Alarm", "DriftNotStarted")),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Model", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "prod/endpoint", dropping("AWS::SageMaker::Endpoint", "DependsOn")),
     (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("AWS::SageMaker::Pipeline", "DependsOn")),
+    (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("AWS::Lambda::Function", "DependsOn")),
+    (rules.users_of_a_role_wait_for_its_policy, "dev/training", dropping("Custom::ImageBuild", "DependsOn")),
     (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::InternetGateway")),
     (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::NatGateway")),
     (rules.no_route_leads_to_the_internet, "prod/network", adding("AWS::EC2::Route")),

@@ -17,7 +17,9 @@ WITHOUT_EFA, WITH_EFA = ("ml.g5.xlarge", "ml.g5.12xlarge"), ("ml.p4d.24xlarge",)
 
 
 def warnings(environment: Environment, folder: Path) -> list[str]:
-    stage = AmplifyStage(new_app(folder), environment, release=None, model_code=ROOT / "model_code")
+    stage = AmplifyStage(
+        new_app(folder), environment, release=None, model_code=ROOT / "model_code", lambda_code=ROOT / "lambda_code"
+    )
     [stack] = [each for each in stage.node.children if isinstance(each, TrainingStack)]
     found = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp("has no EFA"))
     return [str(each.entry.data) for each in found]

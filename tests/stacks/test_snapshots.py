@@ -9,10 +9,11 @@ from tests.stacks.update_snapshots import SNAPSHOTS, snapshot
 STACKS = [
     f"{environment}/{stack}"
     for environment, stacks in {
-        "local": ("storage", "registry", "training", "endpoint"),
-        "dev": ("storage", "registry", "training", "endpoint"),
-        "staging": ("storage", "registry", "network", "endpoint"),
-        "prod": ("storage", "registry", "network", "endpoint"),
+        "local": ("storage", "registry", "training", "endpoint", "monitoring"),
+        "dev": ("storage", "registry", "training", "endpoint", "monitoring"),
+        "staging": ("storage", "registry", "network", "endpoint", "monitoring"),
+        "prod": ("storage", "registry", "network", "endpoint", "monitoring"),
+        "watched-prod": ("monitoring",),  # for the tests only: with everything that can be watched
         "modes": tuple(EXAMPLES),  # for the tests only: what an endpoint can be
     }.items()
     for stack in stacks

@@ -31,13 +31,18 @@ def test_stacks_with_state_are_protected_from_deletion_outside_this_machine() ->
     assert protected == {f"{env}/{stack}": env != "local" for env in ENVIRONMENTS for stack in ("storage", "registry")}
 
 
-def test_alarms_can_publish_to_the_encrypted_topic() -> None:
-    key = only(templates()["prod/storage"], "AWS::KMS::Key")
-    [statement] = [
-        s for s in key["KeyPolicy"]["Statement"] if s["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
-    ]
-    assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
-    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "333333333333"}}
+@pytest.mark.parametrize("service", ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"])
+def test_what_rings_can_publish_to_the_encrypted_topic(service: str) -> None:
+    template = templates()["prod/storage"]
+    for policy, actions in (
+        (only(template, "AWS::KMS::Key")["KeyPolicy"], {"kms:Decrypt", "kms:GenerateDataKey*"}),
+        (only(template, "AWS::SNS::TopicPolicy")["PolicyDocument"], {"sns:Publish"}),
+    ):
+        [statement] = [s for s in policy["Statement"] if s["Principal"] == {"Service": service}]
+        assert statement["Effect"] == "Allow"
+        given = statement["Action"]
+        assert set(given if isinstance(given, list) else [given]) == actions
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "333333333333"}}
 
 
 def life_cycles() -> dict[str, dict[str, dict[str, Any]]]:
@@ -78,29 +83,70 @@ def test_every_rule_clears_up_uploads_that_were_never_finished() -> None:
             assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] <= 7
 
 
-def alarms(stack: str) -> dict[str, dict[str, Any]]:
-    """By metric, those that tell a person; what rings to scale is another matter."""
+def alarms(stack: str, construct: str = "Alarms") -> dict[str, dict[str, Any]]:
+    """By metric, those that tell a person; what rings to scale is another matter. An expression is its last metric."""
     found = resources(all_templates()[stack], "AWS::CloudWatch::Alarm")
-    return {
-        alarm["Properties"]["MetricName"]: alarm["Properties"]
-        for id_, alarm in found.items()
-        if id_.startswith("Alarms")
-    }
+    watched: dict[str, dict[str, Any]] = {}
+    for id_, alarm in found.items():
+        if id_.startswith(construct):
+            properties = alarm["Properties"]
+            for part in properties.get("Metrics", []):
+                if metric := part.get("MetricStat", {}).get("Metric"):
+                    watched[metric["MetricName"]] = properties | metric
+            if "MetricName" in properties:
+                watched[properties["MetricName"]] = properties
+    return watched
 
 
 def test_the_alarms_watch_the_endpoint_by_name_in_the_units_of_the_metric() -> None:
     watched = alarms("prod/endpoint")
-    assert set(watched) == {"Invocation5XXErrors", "Invocation4XXErrors", "ModelLatency"}
+    assert set(watched) == AT_ONCE | {"ConcurrentRequestsPerModel"}
     assert watched["ModelLatency"]["Threshold"] == 2_000_000  # microseconds
     variant = only(templates()["prod/endpoint"], "AWS::SageMaker::EndpointConfig")["ProductionVariants"][0][
         "VariantName"
     ]
-    for alarm in watched.values():
+    for alarm in [*watched.values(), *alarms("prod/endpoint", "InstanceAlarms").values()]:
         dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
         assert dimensions == {"EndpointName": "amplify-prod", "VariantName": variant}
 
 
-AT_ONCE = {"Invocation5XXErrors", "Invocation4XXErrors", "ModelLatency"}
+def test_bad_requests_are_watched_by_their_share_and_a_few_of_a_few_ring_nothing() -> None:
+    [share] = [
+        alarm["Properties"]
+        for alarm in resources(templates()["prod/endpoint"], "AWS::CloudWatch::Alarm").values()
+        if "Metrics" in alarm["Properties"]
+    ]
+    [expression] = [part["Expression"] for part in share["Metrics"] if "Expression" in part]
+    assert expression == "IF(requests >= 20, 100 * refused / requests, 0)"
+    assert share["Threshold"] == 20
+
+
+def test_processors_are_watched_by_as_many_as_there_are_and_a_gpu_where_there_is_one() -> None:
+    gpu, cpu = alarms("prod/endpoint", "InstanceAlarms"), alarms("local/endpoint", "InstanceAlarms")
+    everywhere = {"CPUUtilization", "MemoryUtilization", "DiskUtilization"}
+    assert set(cpu) == everywhere
+    assert set(gpu) == everywhere | {"GPUUtilization", "GPUMemoryUtilization"}
+    assert gpu["CPUUtilization"]["Threshold"] == 4 * 90  # four processors: SageMaker adds them up
+    assert gpu["GPUUtilization"]["Threshold"] == 90
+    assert set(alarms("modes/serverless", "InstanceAlarms")) == {"MemoryUtilization"}
+    assert alarms("modes/batch", "InstanceAlarms") == {}
+
+
+@pytest.mark.parametrize("environment", ["local", "dev"])
+def test_a_failed_run_of_each_pipeline_rings(environment: str) -> None:
+    watched = [
+        alarm["Properties"]
+        for alarm in resources(templates()[f"{environment}/training"], "AWS::CloudWatch::Alarm").values()
+    ]
+    failed = [one for one in watched if one.get("MetricName") == "ExecutionFailed"]
+    assert {one["Dimensions"][0]["Value"] for one in failed} == {
+        f"amplify-{environment}",
+        f"amplify-{environment}-register",
+    }
+    assert {one["Namespace"] for one in failed} == {"AWS/Sagemaker/ModelBuildingPipeline"}
+
+
+AT_ONCE = {"Invocation5XXErrors", "Invocation4XXErrors", "Invocations", "ModelLatency"}
 OF_A_QUEUE = {
     *("Invocation5XXErrors", "InvocationFailures"),
     *("ApproximateAgeOfOldestRequest", "HasBacklogWithoutCapacity"),
@@ -110,10 +156,14 @@ OF_A_QUEUE = {
 @pytest.mark.parametrize(
     ("mode", "metrics", "dimensions"),
     [
-        ("realtime", AT_ONCE, {("EndpointName", "VariantName")}),
+        ("realtime", AT_ONCE | {"ConcurrentRequestsPerModel"}, {("EndpointName", "VariantName")}),
         ("async", OF_A_QUEUE, {("EndpointName", "VariantName"), ("EndpointName",)}),
         ("serverless", AT_ONCE | {"ServerlessConcurrentExecutionsUtilization"}, {("EndpointName", "VariantName")}),
-        ("inference_components", AT_ONCE, {("InferenceComponentName",)}),
+        (
+            "inference_components",
+            AT_ONCE | {"ConcurrentRequestsPerCopy", "NoCapacityInvocationFailures"},
+            {("InferenceComponentName",)},
+        ),
         ("batch", set(), set()),
     ],
 )

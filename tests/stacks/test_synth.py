@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from operate.cdk import jsii_cache
 from tests.stacks.synthesis import RELEASES, ROOT, assembly, templates, templates_in
 
 HOSTILE = {
@@ -20,6 +21,15 @@ HOSTILE = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
     "CDK_DEFAULT_ACCOUNT": "999999999999",
     "CDK_DEFAULT_REGION": "eu-west-3",
+}
+# What `~/.cdk.json` may say: another profile and region, and context that every template depends on.
+CDK_JSON = {
+    "profile": "somebody-elses",
+    "context": {
+        "@aws-cdk/core:bootstrapQualifier": "theirs",
+        "releases": "/nowhere",
+        "aws:cdk:disable-asset-staging": True,
+    },
 }
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 
@@ -49,7 +59,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_the_command_line_gives_the_same_bytes_whatever_aws_settings_surround_it(tmp_path: Path) -> None:
     cdk = [str(ROOT / "node_modules" / ".bin" / "cdk"), "synth", "--quiet", "--app", f"{sys.executable} app.py"]
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "CDK_VALIDATION") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "CDK_VALIDATION") if name in os.environ}
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".cdk.json").write_text(json.dumps(CDK_JSON))
+    kept |= {"HOME": str(tmp_path / "home"), "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(jsii_cache(os.environ))}
     done = subprocess.run(
         [*cdk, "--output", str(tmp_path / "out"), "--context", f"releases={RELEASES}"],
         cwd=ROOT,

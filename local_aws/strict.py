@@ -1,0 +1,69 @@
+"""Strict mode: IAM as AWS evaluates it, where ministack alone leaves gaps. Installed where a server is asked for it.
+
+| who | how it is held to its policies |
+|---|---|
+| callers of SageMaker | `authorization`, before every operation; of roles handed over, iam:PassRole and their trust |
+| jobs, endpoints, pipelines | `identity`: all they do is done under a session of their role (`sessions`) |
+| whoever uses objects under a KMS key | kms:Decrypt and kms:GenerateDataKey, by the key's policy and the caller's |
+| CloudFormation | provisions SageMaker under the role that the command line hands over; that role must be passed |
+| root | needs its secret; may do all |
+"""
+
+import functools
+
+from local_aws import authorization, calls, clients, identity, ministack_iam, sessions
+from local_aws.errors import SageMakerError
+from local_aws.ministack_iam import Decision
+from local_aws.ministack_patches import account, region, request_scope
+from local_aws.permissions import Need
+from local_aws.settings import Settings
+from local_aws.stack_roles import StackRoles
+from local_aws.store import Scope
+
+
+def install(ours: Settings) -> None:
+    """Once, before the server listens."""
+    recorder = calls.Recorder(ours.calls)
+    ministack_iam.require_the_secret_of_root()
+    ministack_iam.let_threads_begin_sessions()
+    ministack_iam.end_sessions_of_remade_roles()
+    ministack_iam.name_logs_and_metrics()
+    ministack_iam.watch_decisions(functools.partial(_record, recorder))
+    ministack_iam.check_keys_of_objects(_ask_for_key)
+    ministack_iam.assume_roles_of_functions(sessions.may_assume)
+    roles = StackRoles(ours.strict_folder / "stack-roles.json")
+    ministack_iam.watch_stack_operations(roles.before_operation)
+    ministack_iam.watch_resources(roles.before_resource)
+    clients.service_credentials = sessions.service_credentials
+    identity.use(sessions.begin, sessions.CredentialServer().publish)
+    authorization.use(_ask, sessions.check_role)
+
+
+def _record(recorder: calls.Recorder, decision: Decision) -> None:
+    recorder(
+        principal=decision.principal,
+        action=decision.action,
+        resource=decision.resource,
+        context=decision.context,
+        allowed=decision.allowed,
+        code=decision.code,
+        message=decision.message,
+    )
+
+
+def _ask(scope: Scope, access_key: str, need: Need) -> None:
+    """Raises SageMakerError where IAM does not allow it, in AWS's words."""
+    with request_scope(scope.account, scope.region):
+        decision = ministack_iam.decide(access_key, need.action, need.resource, need.context)
+    if not decision.allowed:
+        code = "AccessDeniedException" if decision.code == "AccessDenied" else decision.code
+        raise SageMakerError(code, decision.message)
+
+
+def _ask_for_key(action: str, key: str) -> Decision | None:
+    """What S3 asks KMS in the name of whoever reads or writes."""
+    caller = ministack_iam.caller()
+    if not caller:
+        return None
+    context = {"kms:ViaService": f"s3.{region()}.amazonaws.com", "kms:CallerAccount": account()}
+    return ministack_iam.decide(caller, action, key, context)

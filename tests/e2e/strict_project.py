@@ -1,0 +1,187 @@
+"""The whole way in strict mode: each part of it done by somebody who may do that part and nothing else."""
+
+import contextlib
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from local_aws import calls, server, users
+from operate.cdk import CLI, QUIET
+from tests.e2e.conftest import LEARNING, SECONDS, Project, Trap, clone, write_proteins
+
+ACCOUNT, REGION = "123456789012", "us-east-1"
+SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
+LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}"
+READ_OUTPUTS = ("cloudformation:DescribeStacks", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/amplify-local-*/*")
+
+
+def allow(actions: str | list[str], resources: str | list[str]) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrictProject(Project):
+    """A clone whose local AWS is strict; its commands are the administrator's unless somebody else's."""
+
+    def by(self, user: str) -> "StrictProject":
+        """The same project under another person's hands."""
+        return replace(self, environ=self.environ | {"AMPLIFY_LOCAL_USER": user})
+
+    def aws(self, service: str, user: str | None = None) -> Any:
+        """A boto3 client of the administrator, or of a user."""
+        who = users.credentials(self.state, user) if user else None
+        variables = server.client_environment(self.state, who)
+        session = boto3.Session(variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
+        config = Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=90)
+        endpoint, certificate = variables["AWS_ENDPOINT_URL"], variables["AWS_CA_BUNDLE"]
+        return session.client(service, endpoint_url=endpoint, verify=certificate, config=config)
+
+    def cdk(self, *arguments: str, user: str | None = None) -> str:
+        """The CDK command line, as somebody; it must succeed. Returns what it printed."""
+        who = users.credentials(self.state, user) if user else None
+        done = subprocess.run(
+            [str(CLI), "--app", str(self.root / "cdk.out"), *arguments],
+            cwd=self.root,
+            env=_without_aws(self.environ) | QUIET | server.client_environment(self.state, who),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def synth(self) -> None:
+        """Synthesise the stacks as they are now, release pin included."""
+        shutil.rmtree(self.root / "cdk.out", ignore_errors=True)
+        program = shlex.join([sys.executable, str(self.root / "app.py")])
+        subprocess.run(
+            [str(CLI), "--app", program, "synth", "--quiet", "--output", "cdk.out"],
+            cwd=self.root,
+            env=_without_aws(self.environ) | QUIET | {"CDK_VALIDATION": "false"},
+            capture_output=True,
+            timeout=SECONDS,
+            check=True,
+        )
+
+    def add_user(self, name: str, *statements: dict[str, Any]) -> None:
+        iam = self.aws("iam")
+        iam.create_user(UserName=name)
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=policy)
+
+    def roles(self) -> dict[str, str]:
+        """The physical name of each role of our stacks, by `<stack>/<logical id without its digest>`."""
+        found = {}
+        cloudformation = self.aws("cloudformation")
+        for stack in ("storage", "registry", "training", "endpoint"):
+            pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=f"amplify-local-{stack}")
+            for page in pages:
+                for resource in page["StackResourceSummaries"]:
+                    if resource["ResourceType"] == "AWS::IAM::Role":
+                        found[f"{stack}/{resource['LogicalResourceId'][:-8]}"] = resource["PhysicalResourceId"]
+        return found
+
+    def physical_names(self) -> dict[str, str]:
+        """What stands, in angle brackets, for each bucket, key and role of our stacks."""
+        names = {self.output("storage", f"{bucket}Name"): f"<{bucket}>" for bucket in ("DataBucket", "ArtifactBucket")}
+        names[self.output("storage", "KeyArn").rpartition("/")[2]] = "<Key>"
+        return names | {physical: f"<{name.rpartition('/')[2]}>" for name, physical in self.roles().items()}
+
+    def calls(self) -> list[calls.Call]:
+        """All that was asked for so far."""
+        running = server.status(self.state)
+        assert running is not None
+        return list(calls.read(running.settings.calls))
+
+
+def people(project: StrictProject) -> None:
+    """Everybody who takes part. What each may do is here, and what the README calls them for."""
+    data, artifacts = project.output("storage", "DataBucketName"), project.output("storage", "ArtifactBucketName")
+    key = project.output("storage", "KeyArn")
+    project.add_user(
+        "librarian",  # brings proteins and weights
+        allow(*READ_OUTPUTS),
+        allow("s3:ListBucket", f"arn:aws:s3:::{data}"),
+        allow(
+            ["s3:GetObject", "s3:PutObject"],
+            [f"arn:aws:s3:::{data}/{prefix}/*" for prefix in ("proteins", "heldout", "weights")],
+        ),
+        allow(["kms:GenerateDataKey", "kms:Decrypt"], key),
+    )
+    executions = f"{SAGEMAKER}:pipeline/amplify-local*/execution/*"
+    project.add_user(
+        "trainer",  # starts runs, and follows them
+        allow(*READ_OUTPUTS),
+        allow("sagemaker:StartPipelineExecution", f"{SAGEMAKER}:pipeline/amplify-local*"),
+        allow(["sagemaker:DescribePipelineExecution", "sagemaker:ListPipelineExecutionSteps"], executions),
+        allow(["sagemaker:DescribeTrainingJob", "sagemaker:DescribeProcessingJob"], f"{SAGEMAKER}:*-job/pipelines-*"),
+        allow(["logs:DescribeLogStreams", "logs:GetLogEvents"], f"{LOGS}:log-group:/aws/sagemaker/*:*"),
+    )
+    project.add_user(
+        "approver",  # looks at models, and releases them
+        allow(*READ_OUTPUTS),
+        allow("sagemaker:ListModelPackages", "*"),
+        allow(
+            ["sagemaker:DescribeModelPackage", "sagemaker:UpdateModelPackage"],
+            f"{SAGEMAKER}:model-package/amplify-local/*",
+        ),
+        allow("s3:GetObject", f"arn:aws:s3:::{artifacts}/runs/*"),
+        allow("kms:Decrypt", key),
+    )
+    project.add_user("invoker", allow("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/amplify-local"))
+
+
+@contextlib.contextmanager
+def walked(folder: Path, trap: Trap) -> Iterator[StrictProject]:
+    """Bootstrapped by the administrator, deployed by CI, filled, trained and approved by people, in service."""
+    plain = clone(folder, trap)
+    project = StrictProject(root=plain.root, state=plain.state, environ=plain.environ, trap=trap)
+    try:
+        project.amplify("up", "--strict")
+        project.synth()
+        project.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+        project.add_user("ci", allow("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/cdk-*"))
+        project.cdk("deploy", "local/*", "--require-approval", "never", user="ci")
+        people(project)
+        write_proteins(project.root)
+        project.by("librarian").amplify("data", "add", "known.fasta")
+        project.by("librarian").amplify("data", "add", "new.fasta", "--held-out")
+        project.by("trainer").amplify("train", *LEARNING, "--watch")
+        project.by("approver").amplify("approve", "--yes")
+        project.synth()
+        project.cdk("deploy", "local/endpoint", "--exclusively", "--require-approval", "never", user="ci")
+        yield project
+    finally:
+        server.stop(project.state)
+
+
+def all_pipelines_run(project: StrictProject) -> None:
+    """Go the ways that `walked` left out: start from an earlier run, and register weights that people bring."""
+    pin = json.loads((project.root / "releases" / "local.json").read_text())
+    archive = pin["artifact"]["s3_uri"]
+    project.by("trainer").amplify("train", *LEARNING, "--init", archive, "--watch")
+    bucket, _, key = archive.removeprefix("s3://").partition("/")
+    with tarfile.open(fileobj=project.aws("s3").get_object(Bucket=bucket, Key=key)["Body"], mode="r|gz") as tar:
+        tar.extractall(project.root / "brought", filter="data")
+    weights = project.by("librarian").amplify("weights", "add", "brought").split()[-1]
+    project.by("trainer").amplify("register", weights, "--watch")
+
+
+def _without_aws(environ: dict[str, str]) -> dict[str, str]:
+    proxies = {"http_proxy", "https_proxy", "all_proxy"}
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(("AWS_", "CDK_")) and name.lower() not in proxies
+    }
