@@ -23,6 +23,7 @@ def add_environments(app: cdk.App) -> None:
             shadow_release=releases.get(f"{name}.shadow"),
             model_code=ROOT / "model_code",
             lambda_code=ROOT / "lambda_code",
+            project=ROOT,
         )
 
 

@@ -8,7 +8,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.config.endpoint.base import role_name
+from stacks.config.people import role_name
 
 
 class InvokePolicy(iam.ManagedPolicy):
