@@ -177,7 +177,7 @@ class Environment:
             yield from ceiling_faults(self, ceiling)
 
     def _addresses_wanted(self) -> int:
-        """Of one zone, should all be placed there: those of a run, the notebook, and the endpoint's old and new fleet."""
+        """Of one zone, should all be placed there: a run, the notebook, and the endpoint's old and new fleet."""
         training = self.training.instance_count if self.training is not None else 0
         drift = 1 if isinstance(self.monitoring, Monitoring) and self.monitoring.drift else 0
         notebook = 1 if self.workbench else 0

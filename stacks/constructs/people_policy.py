@@ -1,6 +1,6 @@
 """What one kind of person may do: a managed policy of a fixed name, given to the roles that the settings name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -34,7 +34,7 @@ class PeoplePolicy(iam.ManagedPolicy):
         stack = cdk.Stack.of(self)
         return f"arn:{stack.partition}:{service}:{stack.region}:{stack.account}:{resource}"
 
-    def do(self, *actions: str, on: Sequence[str], where: dict[str, object] | None = None) -> None:
+    def do(self, *actions: str, on: Sequence[str], where: Mapping[str, object] | None = None) -> None:
         """Exactly these actions on these resources, under these conditions."""
         self.add_statements(iam.PolicyStatement(actions=list(actions), resources=list(on), conditions=where))
 
