@@ -253,7 +253,8 @@ def _json(body: bytes) -> dict[str, Any]:
 
 def check_keys_of_objects(check: Callable[[str, str, str], Decision | None]) -> None:
     """Call `check(action, key ARN, what for)` with the kms:… action that each use of a KMS-protected object needs, and
-    the ARN that S3 names as the encryption context: that of the bucket where it has a bucket key, else the object's; a refusal ends the request with S3's AccessDenied, a disabled key with its KMS error."""
+    the ARN that S3 names as the encryption context: that of the bucket where it has a bucket key, else the object's;
+    a refusal ends the request with S3's AccessDenied, a disabled key with its KMS error."""
     resolve, get, upload = s3._resolve_sse_write_headers, s3._get_object, s3._upload_part
 
     def refusal(action: str, headers: Mapping[str, str] | None, bucket: str, key: str) -> Answer | None:

@@ -92,7 +92,7 @@ def policies(template: Template, account: str) -> Iterator[tuple[str, list[State
 
 
 def named(statement: Statement, account: str) -> Statement:
-    """The statement with resources of this and other stacks as they would be: `arn:aws:s3:::<DataBucket>/proteins/*`."""
+    """The statement with resources of all stacks as they would be: `arn:aws:s3:::<DataBucket>/proteins/*`."""
     text = json.dumps(plain(statement))
     text = re.sub(r"\$\{import [\w-]+:ExportsOutput(?:FnGetAtt|Ref)(\w+)\}", lambda found: _of_export(found[1]), text)
     text = re.sub(r"\$\{(\w+)\.Arn\}", lambda found: _arn(_without_digest(found[1])), text)
