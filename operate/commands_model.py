@@ -55,6 +55,7 @@ def train(
     overrides = overrides_json(settings) if settings else None
     check_reachable(environment, init)
     machine_choice.check(environment, instance_type, instance_count)
+    overrides = overrides_json(settings) if settings else None
     aws = aws_access.connect(environment, context.obj)
     given = {
         "recipe": recipe,

@@ -66,7 +66,7 @@ EXPLAINED = [  # construct path, finding, reason
     (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
     (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r"ArtifactBucket\w+/captured/amplify-\w+/\*", CAPTURES),
-    (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/amplify-\w+/model/\*", CAPTURES),
+    (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/model/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/drift/\*", REPORTS),
     (r"monitoring/Drift/PipelineRole", r":processing-job/pipelines-\*", JOB_NAMES),
     (r"training/RunWatch/Watcher/Role", r":training-job/pipelines-\*", JOB_NAMES),

@@ -200,7 +200,9 @@ def test_models_are_asked_through_the_network_by_their_own_name_only() -> None:
         if str(one["Properties"]["ServiceName"]).endswith("sagemaker.runtime")
     ]
     [statement] = runtime
-    assert statement["Resource"] == "arn:aws:sagemaker:us-east-1:333333333333:endpoint/amplify-prod"
+    assert statement["Resource"] == [
+        f"arn:aws:sagemaker:us-east-1:333333333333:{kind}/amplify-prod" for kind in ("endpoint", "inference-component")
+    ]
 
 
 def test_subnets_share_the_addresses_out_among_the_named_zones() -> None:
