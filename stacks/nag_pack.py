@@ -24,7 +24,7 @@ DIGEST = "@sha256:"
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`faults(kind, properties)` yields what is wrong with one resource, its properties as CloudFormation spells them."""
+    """`faults(kind, properties)` yields what is wrong with one resource, as CloudFormation spells its properties."""
 
     id: str
     info: str
