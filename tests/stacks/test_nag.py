@@ -22,7 +22,9 @@ THE_INPUT = "people lay their files below this one prefix; which files is what t
 NO_RESOURCE = (
     "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData, ec2:Describe… and sagemaker:ListModelPackages "
     "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData, ec2:Describe… and sagemaker:ListModelPackages "
-    "without a resource; the token opens only the repository granted beside it, the metrics are bound to one namespace by condition, and what is "
+    "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData, ec2:Describe… and "
+    "sagemaker:ListModelPackages without a resource; the token "
+    "opens only the repository granted beside it, the metrics are bound to one namespace by condition, and what is "
     "described of networks is no secret within the account"
 )
 LOG_STREAMS = "so a policy names a log group with its streams, which SageMaker names when the job starts"
@@ -70,7 +72,7 @@ EXPLAINED = [  # construct path, finding, reason
     (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
     (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r"ArtifactBucket\w+/captured/amplify-\w+/\*", CAPTURES),
-    (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/amplify-\w+/model/\*", CAPTURES),
+    (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/model/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/drift/\*", REPORTS),
     (r"monitoring/Drift/PipelineRole", r":processing-job/pipelines-\*", JOB_NAMES),
     (r"training/RunWatch/Watcher/Role", r":training-job/pipelines-\*", JOB_NAMES),
