@@ -302,4 +302,4 @@ class SageMakerChecks(NagPack):
         if node.cfn_resource_type.startswith("AWS::SageMaker::"):
             properties = properties_of(node)
             for rule in RULES:
-                self._apply_rule(_Applied(rule, node, properties))
+                self._apply_rule(_Applied(rule, node, properties))  # type: ignore[arg-type]  # jsii wants properties, which ours are
