@@ -24,7 +24,7 @@ DIGEST = "@sha256:"
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`faults(kind, properties)` yields what is wrong with one resource, its properties as CloudFormation spells them."""
+    """`faults(kind, properties)` yields what is wrong with one resource, as CloudFormation spells its properties."""
 
     id: str
     info: str
@@ -302,4 +302,4 @@ class SageMakerChecks(NagPack):
         if node.cfn_resource_type.startswith("AWS::SageMaker::"):
             properties = properties_of(node)
             for rule in RULES:
-                self._apply_rule(_Applied(rule, node, properties))
+                self._apply_rule(_Applied(rule, node, properties))  # type: ignore[arg-type]  # jsii wants properties, which ours are
