@@ -192,9 +192,6 @@ def test_the_endpoints_are_those_of_the_settings_in_every_zone() -> None:
     assert {len(one["SubnetIds"]) for one in interfaces} == {3}
 
 
-KINDS_THAT_ANSWER = ("endpoint", "inference-component")
-
-
 def test_models_are_asked_through_the_network_by_their_own_name_only() -> None:
     template = all_templates()["prod/network"]
     [runtime] = [
@@ -203,8 +200,9 @@ def test_models_are_asked_through_the_network_by_their_own_name_only() -> None:
         if str(one["Properties"]["ServiceName"]).endswith("sagemaker.runtime")
     ]
     [statement] = runtime
-    named = [f"arn:aws:sagemaker:us-east-1:333333333333:{kind}/amplify-prod" for kind in KINDS_THAT_ANSWER]
-    assert statement["Resource"] == named
+    assert statement["Resource"] == [
+        f"arn:aws:sagemaker:us-east-1:333333333333:{kind}/amplify-prod" for kind in ("endpoint", "inference-component")
+    ]
 
 
 def test_subnets_share_the_addresses_out_among_the_named_zones() -> None:
