@@ -214,7 +214,7 @@ def test_subnets_share_the_addresses_out_among_the_named_zones() -> None:
     ]
 
 
-def test_jobs_reach_endpoints_s3_and_their_own_kind_and_endpoints_let_in_by_https_only() -> None:
+def test_groups_reach_s3_and_endpoints_by_https_and_jobs_their_own_kind_and_nothing_else() -> None:
     template = all_templates()["prod/network"]
     groups = {id_: id_.removeprefix("Private")[:-8] for id_ in resources(template, "AWS::EC2::SecurityGroup")}
 
@@ -237,6 +237,7 @@ def test_jobs_reach_endpoints_s3_and_their_own_kind_and_endpoints_let_in_by_http
         == {
             ("JobsGroup", "EndpointsGroup", 443),
             ("ServingGroup", "EndpointsGroup", 443),
+            ("WorkbenchGroup", "EndpointsGroup", 443),
             ("JobsGroup", "JobsGroup", None),
         }
     )
