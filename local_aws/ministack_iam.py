@@ -193,12 +193,12 @@ def assume_roles_of_functions(may_assume: Callable[[str, str], bool]) -> None:
 # ---- what a request is about -----------------------------------------------------------------------------------------
 
 
-def name_logs_and_metrics() -> None:
-    """Have the calls of CloudWatch and its Logs evaluated as AWS does it.
+def name_resources() -> None:
+    """Have the calls of CloudWatch, its Logs and CodeBuild evaluated as AWS does it.
 
     A policy names a log group with `:*` at its end for all but tags
     (https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html), and a stream by its name;
-    cloudwatch:PutMetricData is bounded by cloudwatch:namespace.
+    cloudwatch:PutMetricData is bounded by cloudwatch:namespace; builds are asked for by their project.
     """
     action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
 
@@ -221,6 +221,8 @@ def name_logs_and_metrics() -> None:
             action = headers.get("x-amz-target", "").rpartition(".")[2]
             if action not in LOG_TAG_ACTIONS:
                 return _log_resource(action, body)
+        if service == "codebuild" and (builds := _json(body).get("ids")):
+            return f"arn:aws:codebuild:{region()}:{account()}:project/{str(builds[0]).partition(':')[0]}"
         return str(resource_of(service, method, path, headers, body, *more, **named))
 
     iam_actions.extract_iam_action, iam_actions.extract_resource_arn = _extract_iam_action, _extract_resource_arn

@@ -27,7 +27,7 @@ def install(ours: Settings) -> None:
     ministack_iam.require_the_secret_of_root()
     ministack_iam.let_threads_begin_sessions()
     ministack_iam.end_sessions_of_remade_roles()
-    ministack_iam.name_logs_and_metrics()
+    ministack_iam.name_resources()
     ministack_iam.watch_decisions(functools.partial(_record, recorder))
     ministack_iam.check_keys_of_objects(_ask_for_key)
     ministack_iam.assume_roles_of_functions(sessions.may_assume)
