@@ -47,6 +47,8 @@ class _Target:
         rest = {key: value for key, value in properties.items() if key != "ScheduledActions"}
         physical_id = "|".join(str(properties[name]) for name in IDENTITY)
         about_to_touch(physical_id)
+        if "Tags" in rest:  # a list in templates, a map in the API
+            rest["Tags"] = {tag["Key"]: tag["Value"] for tag in rest["Tags"]}
         _call("RegisterScalableTarget", rest)
         try:
             kept = {action["ScheduledActionName"] for action in actions}
