@@ -74,6 +74,7 @@ async def _serve(ours: Settings) -> None:
         config.certfile, config.keyfile = str(ours.certificate), str(ours.certificate_key)
 
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_tell_of)
     saver = Saver(ours.state, loop)
     interrupted_stacks.install(saver.save_now)
     stopped, ready = asyncio.Event(), threading.Event()
@@ -102,6 +103,12 @@ async def _open(ours: Settings, saver: Saver, ready: threading.Event) -> None:
     await asyncio.wait({settling}, timeout=SETTLE_SECONDS)
     ready.set()
     await settling
+
+
+def _tell_of(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody caught; but not that a client of https went without a good-bye, which is its own affair."""
+    if not (isinstance(context.get("exception"), TimeoutError) and "SSL shutdown" in str(context["exception"])):
+        loop.default_exception_handler(context)
 
 
 def _begin_to_stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event, saver: Saver) -> None:

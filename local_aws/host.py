@@ -66,6 +66,7 @@ def _make_strict_folder(ours: Settings) -> None:
     """The certificate, and the administrator's secret, for the eyes of this machine's user. Raises CertificateError."""
     ours.strict_folder.mkdir(mode=0o700, exist_ok=True)
     tls.ensure_certificate(ours)
+    tls.write_trusted(ours, os.environ)
     if not ours.administrator_secret.is_file():
         write_whole(ours.administrator_secret, secrets.token_urlsafe(30))
 
@@ -99,6 +100,7 @@ def _use_environment(ours: Settings) -> None:
             "USE_SSL": "1",  # that we serve https, which Lambda functions and custom resources are told
             "MINISTACK_SSL_CERT": str(ours.certificate),
             "MINISTACK_SSL_KEY": str(ours.certificate_key),
+            "SSL_CERT_FILE": str(ours.trusted_certificates),  # functions answer CloudFormation over our https
         }
     os.environ.clear()
     os.environ.update(environment)

@@ -193,12 +193,12 @@ def assume_roles_of_functions(may_assume: Callable[[str, str], bool]) -> None:
 # ---- what a request is about -----------------------------------------------------------------------------------------
 
 
-def name_logs_and_metrics() -> None:
-    """Have the calls of CloudWatch and its Logs evaluated as AWS does it.
+def name_resources() -> None:
+    """Have the calls of CloudWatch, its Logs and CodeBuild evaluated as AWS does it.
 
     A policy names a log group with `:*` at its end for all but tags
     (https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html), and a stream by its name;
-    cloudwatch:PutMetricData is bounded by cloudwatch:namespace.
+    cloudwatch:PutMetricData is bounded by cloudwatch:namespace; builds are asked for by their project.
     """
     action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
 
@@ -221,6 +221,8 @@ def name_logs_and_metrics() -> None:
             action = headers.get("x-amz-target", "").rpartition(".")[2]
             if action not in LOG_TAG_ACTIONS:
                 return _log_resource(action, body)
+        if service == "codebuild" and (builds := _json(body).get("ids")):
+            return f"arn:aws:codebuild:{region()}:{account()}:project/{str(builds[0]).partition(':')[0]}"
         return str(resource_of(service, method, path, headers, body, *more, **named))
 
     iam_actions.extract_iam_action, iam_actions.extract_resource_arn = _extract_iam_action, _extract_resource_arn
@@ -251,9 +253,10 @@ def _json(body: bytes) -> dict[str, Any]:
 # ---- keys behind objects ---------------------------------------------------------------------------------------------
 
 
-def check_keys_of_objects(check: Callable[[str, str], Decision | None]) -> None:
-    """Call `check(action, key ARN)` with the kms:… action that each use of a KMS-protected object
-    needs; a refusal ends the request with S3's AccessDenied, a disabled key with its KMS error."""
+def check_keys_of_objects(check: Callable[[str, str, str], Decision | None]) -> None:
+    """Call `check(action, key ARN, what for)` with the kms:… action that each use of a KMS-protected object needs, and
+    the ARN that S3 names as the encryption context: that of the bucket where it has a bucket key, else the object's;
+    a refusal ends the request with S3's AccessDenied, a disabled key with its KMS error."""
     resolve, get, upload = s3._resolve_sse_write_headers, s3._get_object, s3._upload_part
 
     def refusal(action: str, headers: Mapping[str, str] | None, bucket: str, key: str) -> Answer | None:
@@ -264,7 +267,9 @@ def check_keys_of_objects(check: Callable[[str, str], Decision | None]) -> None:
         if (unusable := kms._check_key_state(record)) is not None:
             said = json.loads(unusable[2])
             return _s3_error(f"KMS.{said['__type']}", said["message"], 400, f"/{bucket}/{key}")
-        decision = check(action, record["Arn"])
+        settings = s3._get_bucket_encryption(bucket)[2]
+        shared = "<BucketKeyEnabled>true<" in (settings.decode() if isinstance(settings, bytes) else settings)
+        decision = check(action, record["Arn"], f"arn:aws:s3:::{bucket}" + ("" if shared else f"/{key}"))
         if decision is None or decision.allowed:
             return None
         return _s3_error("AccessDenied", decision.message, 403, f"/{bucket}/{key}")

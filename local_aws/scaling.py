@@ -116,7 +116,7 @@ def register(scope: Scope, request: Request) -> dict[str, Any]:
             arn = f"arn:aws:application-autoscaling:{scope.region}:{scope.account}:scalable-target/{unique}"
             role = f"arn:aws:iam::{scope.account}:{ROLE}/{ROLE_NAME}"
             known = {"ScalableTargetARN": arn, "CreationTime": time.time(), "RoleARN": role}
-        target = {**known, **request}
+        target = {**known, **{key: value for key, value in request.items() if key != "Tags"}}
         if target["MinCapacity"] > target["MaxCapacity"]:
             raise invalid(f"MinCapacity {target['MinCapacity']} is greater than MaxCapacity {target['MaxCapacity']}")
         store.current().put(scope, TARGET, resource, target)

@@ -99,6 +99,11 @@ class Settings:
         return self.strict_folder / "certificate-key.pem"
 
     @property
+    def trusted_certificates(self) -> Path:
+        """The machine's public authorities and our certificate: what Lambda functions trust, as AWS's are trusted."""
+        return self.strict_folder / "trusted.pem"
+
+    @property
     def administrator_secret(self) -> Path:
         """The secret key of every account's root user."""
         return self.strict_folder / "administrator-secret"

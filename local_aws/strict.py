@@ -27,7 +27,7 @@ def install(ours: Settings) -> None:
     ministack_iam.require_the_secret_of_root()
     ministack_iam.let_threads_begin_sessions()
     ministack_iam.end_sessions_of_remade_roles()
-    ministack_iam.name_logs_and_metrics()
+    ministack_iam.name_resources()
     ministack_iam.watch_decisions(functools.partial(_record, recorder))
     ministack_iam.check_keys_of_objects(_ask_for_key)
     ministack_iam.assume_roles_of_functions(sessions.may_assume)
@@ -60,10 +60,14 @@ def _ask(scope: Scope, access_key: str, need: Need) -> None:
         raise SageMakerError(code, decision.message)
 
 
-def _ask_for_key(action: str, key: str) -> Decision | None:
+def _ask_for_key(action: str, key: str, object_arn: str) -> Decision | None:
     """What S3 asks KMS in the name of whoever reads or writes."""
     caller = ministack_iam.caller()
     if not caller:
         return None
-    context = {"kms:ViaService": f"s3.{region()}.amazonaws.com", "kms:CallerAccount": account()}
+    context = {
+        "kms:ViaService": f"s3.{region()}.amazonaws.com",
+        "kms:CallerAccount": account(),
+        "kms:EncryptionContext:aws:s3:arn": object_arn,
+    }
     return ministack_iam.decide(caller, action, key, context)

@@ -7,8 +7,10 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from local_aws.files import write_whole
 from local_aws.settings import HOST, Settings
 
 DAYS = 30
@@ -55,6 +57,14 @@ def ensure_certificate(ours: Settings) -> None:
         (folder / "key.pem").chmod(0o600)
         (folder / "key.pem").replace(ours.certificate_key)
         (folder / "certificate.pem").replace(ours.certificate)
+
+
+def write_trusted(ours: Settings, environment: Mapping[str, str]) -> None:
+    """Write `ours.trusted_certificates`, for programs that read one file of authorities, by SSL_CERT_FILE."""
+    paths = ssl.get_default_verify_paths()
+    files = [Path(name) for name in (environment.get("SSL_CERT_FILE"), paths.cafile, paths.openssl_cafile) if name]
+    authorities = next((file.read_text() for file in files if file.is_file()), "")
+    write_whole(ours.trusted_certificates, f"{authorities}\n{ours.certificate.read_text()}")
 
 
 def context(certificate: Path) -> ssl.SSLContext:

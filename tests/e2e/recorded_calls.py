@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import ROOT, Trap
+from tests.e2e.statements import FUNCTIONS, do_work
 from tests.e2e.strict_project import StrictProject, all_pipelines_run, walked
 
 TABLE = ROOT / "tests" / "data" / "iam" / "recorded_calls.json"
@@ -26,6 +27,7 @@ MADE_UP = (  # what a run makes up, and what stands for it
     (r"/i-[0-9a-f]{17}", "/i-<instance>"),
     (r"step-\d{8}", "step-<step>"),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<build>"),
 )
 
 Table = dict[str, list[list[Any]]]
@@ -63,6 +65,8 @@ def main() -> None:
     nobody = Trap(1)
     with tempfile.TemporaryDirectory() as folder, walked(Path(folder), nobody) as project:
         all_pipelines_run(project)
+        for role in FUNCTIONS:
+            do_work(project, role)
         TABLE.parent.mkdir(parents=True, exist_ok=True)
         lines = {
             name: "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]"

@@ -10,11 +10,17 @@ from typing import Any
 
 from botocore.session import get_session
 
-from local_aws import calls
+from local_aws import calls, server
 from local_aws.processes import wait_until
 from tests.e2e.strict_project import StrictProject
 
 SERVICE = get_session().get_service_model("sagemaker")
+FUNCTIONS = {  # role → its function, and an event for it
+    "training/ImageBuildStarterRole": ("training/ImageBuildStarterFunction", {"RequestType": "Create"}),
+    "training/TriggersStarterRole": ("training/TriggersStarterFunction", {"source": "schedule"}),
+    "training/RunWatchWatcherRole": ("training/RunWatchWatcherFunction", {}),
+}
+NOT_HELD = ("training/RunWatchScheduleRole",)  # the scheduler reaches its targets without asking
 JOBS = {"training/TrainRole": "TrainingJob"} | dict.fromkeys(
     ("training/PrepareRole", "training/EvaluateRole", "training/FetchRole"), "ProcessingJob"
 )
@@ -97,8 +103,14 @@ def is_in_aws_words(refusal: calls.Call) -> bool:
 
 def do_work(project: StrictProject, role: str) -> str:
     """Have the role do what it is for, once; returns "" or the reason why it could not."""
+    if role in NOT_HELD:
+        return ""
     if role in JOBS:
         return _run_jobs_again(project, role, JOBS[role])
+    if role in FUNCTIONS:
+        return _invoke(project, *FUNCTIONS[role])
+    if role == "training/ImageBuildRole":
+        return _build(project)
     if role.endswith("PipelineRole"):
         return _run_pipeline(project, "amplify-local" if "Training" in role else "amplify-local-register")
     return _serve(project)
@@ -153,3 +165,54 @@ def _serve(project: StrictProject) -> str:
 
     assert wait_until(lambda: described()["EndpointStatus"] in ("InService", "Failed"), SECONDS)
     return str(described().get("FailureReason", ""))
+
+
+def _invoke(project: StrictProject, function: str, event: Mapping[str, Any]) -> str:
+    """A function, as its trigger calls it; a run that it starts is stopped."""
+    repository = project.output("registry", "RepositoryUri")
+    about = {  # of a custom resource: an image that nobody has, and nobody who waits for the answer
+        "ResourceProperties": {
+            "ProjectName": project.resources("AWS::CodeBuild::Project")["training/ImageBuildProject"],
+            "ImageUri": f"{repository}:cpu-{uuid.uuid4().hex * 2}",
+        },
+        "ResponseURL": f"{_endpoint(project)}/_ministack/cfn-response/nobody",
+        **dict.fromkeys(("StackId", "RequestId", "LogicalResourceId"), uuid.uuid4().hex),
+    }
+    given = {**event, **about} if "RequestType" in event else event
+    name = project.resources("AWS::Lambda::Function")[function]
+    answered = project.aws("lambda").invoke(FunctionName=name, Payload=json.dumps(given))
+    said = json.loads(answered["Payload"].read() or b"null")
+    if isinstance(said, dict) and (started := said.get("started")):
+        token = uuid.uuid4().hex
+        project.aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=started, ClientRequestToken=token)
+        assert wait_until(lambda: _status(project, started) == "Stopped", SECONDS)
+    failed = isinstance(said, dict) and "errorMessage" in said and "RequestType" not in event
+    return str(said["errorMessage"]) if failed else ""
+
+
+def _status(project: StrictProject, execution: str) -> str:
+    described = project.aws("sagemaker").describe_pipeline_execution(PipelineExecutionArn=execution)
+    return str(described["PipelineExecutionStatus"])
+
+
+def _endpoint(project: StrictProject) -> str:
+    running = server.status(project.state)
+    assert running is not None
+    return running.endpoint_url
+
+
+def _build(project: StrictProject) -> str:
+    """The image once more, its bundle fetched again."""
+    for kept in (project.state / "images").glob("*.zip"):
+        kept.unlink()
+    codebuild = project.aws("codebuild")
+    id_ = codebuild.start_build(projectName=project.resources("AWS::CodeBuild::Project")["training/ImageBuildProject"])[
+        "build"
+    ]["id"]
+
+    def build() -> dict[str, Any]:
+        return codebuild.batch_get_builds(ids=[id_])["builds"][0]
+
+    assert wait_until(lambda: build()["buildStatus"] != "IN_PROGRESS", SECONDS)
+    failed = [phase for phase in build()["phases"] if phase.get("phaseStatus") == "FAILED"]
+    return " ".join(context.get("message", "") for phase in failed for context in phase.get("contexts", []))

@@ -2,10 +2,6 @@
 
 import contextlib
 import json
-import shlex
-import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,12 +11,16 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from environments import ENVIRONMENTS
 from local_aws import calls, server, users
-from operate.cdk import CLI, QUIET
-from tests.e2e.conftest import LEARNING, SECONDS, Project, Trap, clone, write_proteins
+from operate import aws as aws_access
+from operate.cdk import Cdk
+from operate.deployment import STACKS
+from tests.e2e.conftest import LEARNING, Project, Trap, clone, write_proteins
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
+CODEBUILD = f"arn:aws:codebuild:{REGION}:{ACCOUNT}"
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}"
 READ_OUTPUTS = ("cloudformation:DescribeStacks", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/amplify-local-*/*")
 
@@ -46,33 +46,13 @@ class StrictProject(Project):
         endpoint, certificate = variables["AWS_ENDPOINT_URL"], variables["AWS_CA_BUNDLE"]
         return session.client(service, endpoint_url=endpoint, verify=certificate, config=config)
 
-    def cdk(self, *arguments: str, user: str | None = None) -> str:
-        """The CDK command line, as somebody; it must succeed. Returns what it printed."""
+    def cdk(self, user: str | None = None) -> Cdk:
+        """The CDK command line, as somebody."""
         who = users.credentials(self.state, user) if user else None
-        done = subprocess.run(
-            [str(CLI), "--app", str(self.root / "cdk.out"), *arguments],
-            cwd=self.root,
-            env=_without_aws(self.environ) | QUIET | server.client_environment(self.state, who),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def synth(self) -> None:
-        """Synthesise the stacks as they are now, release pin included."""
-        shutil.rmtree(self.root / "cdk.out", ignore_errors=True)
-        program = shlex.join([sys.executable, str(self.root / "app.py")])
-        subprocess.run(
-            [str(CLI), "--app", program, "synth", "--quiet", "--output", "cdk.out"],
-            cwd=self.root,
-            env=_without_aws(self.environ) | QUIET | {"CDK_VALIDATION": "false"},
-            capture_output=True,
-            timeout=SECONDS,
-            check=True,
-        )
+        environ = aws_access.local_environ(self.environ, server.client_environment(self.state, who))
+        aws = aws_access.Aws(environment=ENVIRONMENTS["local"], environ=environ | {"CDK_VALIDATION": "false"})
+        releases, assembly = self.root / "releases", self.state / "cdk.out"
+        return Cdk(aws=aws, releases=releases, assembly=assembly, log=self.state / "cdk.log")
 
     def add_user(self, name: str, *statements: dict[str, Any]) -> None:
         iam = self.aws("iam")
@@ -82,13 +62,18 @@ class StrictProject(Project):
 
     def roles(self) -> dict[str, str]:
         """The physical name of each role of our stacks, by `<stack>/<logical id without its digest>`."""
+        return self.resources("AWS::IAM::Role")
+
+    def resources(self, type_name: str) -> dict[str, str]:
+        """The same of any type."""
         found = {}
         cloudformation = self.aws("cloudformation")
-        for stack in ("storage", "registry", "training", "endpoint"):
+        there = {stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]}
+        for stack in (stack for stack in STACKS if f"amplify-local-{stack}" in there):
             pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=f"amplify-local-{stack}")
             for page in pages:
                 for resource in page["StackResourceSummaries"]:
-                    if resource["ResourceType"] == "AWS::IAM::Role":
+                    if resource["ResourceType"] == type_name:
                         found[f"{stack}/{resource['LogicalResourceId'][:-8]}"] = resource["PhysicalResourceId"]
         return found
 
@@ -126,6 +111,8 @@ def people(project: StrictProject) -> None:
         allow("sagemaker:StartPipelineExecution", f"{SAGEMAKER}:pipeline/amplify-local*"),
         allow(["sagemaker:DescribePipelineExecution", "sagemaker:ListPipelineExecutionSteps"], executions),
         allow(["sagemaker:DescribeTrainingJob", "sagemaker:DescribeProcessingJob"], f"{SAGEMAKER}:*-job/pipelines-*"),
+        allow(["codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds"], f"{CODEBUILD}:project/amplify-local*"),
+        allow("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/amplify-local"),
         allow(["logs:DescribeLogStreams", "logs:GetLogEvents"], f"{LOGS}:log-group:/aws/sagemaker/*:*"),
     )
     project.add_user(
@@ -136,7 +123,9 @@ def people(project: StrictProject) -> None:
             ["sagemaker:DescribeModelPackage", "sagemaker:UpdateModelPackage"],
             f"{SAGEMAKER}:model-package/amplify-local/*",
         ),
-        allow("s3:GetObject", f"arn:aws:s3:::{artifacts}/runs/*"),
+        allow("s3:GetObject", [f"arn:aws:s3:::{artifacts}/{part}/*" for part in ("runs", "images")]),
+        allow("s3:ListBucket", f"arn:aws:s3:::{artifacts}"),
+        allow("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/amplify-local"),
         allow("kms:Decrypt", key),
     )
     project.add_user("invoker", allow("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/amplify-local"))
@@ -149,18 +138,18 @@ def walked(folder: Path, trap: Trap) -> Iterator[StrictProject]:
     project = StrictProject(root=plain.root, state=plain.state, environ=plain.environ, trap=trap)
     try:
         project.amplify("up", "--strict")
-        project.synth()
-        project.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+        project.cdk().synth(nothing)
+        project.cdk().bootstrap(nothing)
         project.add_user("ci", allow("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/cdk-*"))
-        project.cdk("deploy", "local/*", "--require-approval", "never", user="ci")
+        project.cdk("ci").deploy("local/*", nothing)
         people(project)
         write_proteins(project.root)
         project.by("librarian").amplify("data", "add", "known.fasta")
         project.by("librarian").amplify("data", "add", "new.fasta", "--held-out")
         project.by("trainer").amplify("train", *LEARNING, "--watch")
         project.by("approver").amplify("approve", "--yes")
-        project.synth()
-        project.cdk("deploy", "local/endpoint", "--exclusively", "--require-approval", "never", user="ci")
+        project.cdk().synth(nothing)
+        project.cdk("ci").deploy("local/endpoint", nothing)
         yield project
     finally:
         server.stop(project.state)
@@ -178,10 +167,5 @@ def all_pipelines_run(project: StrictProject) -> None:
     project.by("trainer").amplify("register", weights, "--watch")
 
 
-def _without_aws(environ: dict[str, str]) -> dict[str, str]:
-    proxies = {"http_proxy", "https_proxy", "all_proxy"}
-    return {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith(("AWS_", "CDK_")) and name.lower() not in proxies
-    }
+def nothing(_line: str) -> None:
+    """Nobody looks at the progress."""

@@ -215,7 +215,7 @@ def test_a_stack_makes_changes_and_takes_away_target_policy_and_schedule(aws, de
                     "MinCapacity": "1",
                     "MaxCapacity": high,
                     "ScheduledActions": actions,
-                    "Tags": [{"Key": "project", "Value": "amplify"}],
+                    "Tags": [{"Key": "project", "Value": "amplify"}],  # as the CDK tags every resource
                 },
             },
             "Policy": {

@@ -28,7 +28,6 @@ CDK_JSON = {
     "context": {
         "@aws-cdk/core:bootstrapQualifier": "theirs",
         "releases": "/nowhere",
-        "aws:cdk:disable-asset-staging": True,
     },
 }
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
