@@ -15,7 +15,7 @@ from local_aws import server
 from local_aws.processes import wait_until
 from tests.e2e.conftest import ROOT, SECONDS, Project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]  # minutes; `make test` goes through one mode
 
 NAME = "amplify-local"
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
