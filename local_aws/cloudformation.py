@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local_aws import api, validation
+from local_aws import api, authorization, validation
 from local_aws.errors import SageMakerError
 from local_aws.interrupted_stacks import about_to_touch
 from local_aws.ministack_patches import Created, Properties, account, add_resource_type, physical_name, region
@@ -105,7 +105,9 @@ class _Handler:
         """Make it and wait until it serves. A failure leaves nothing behind. Raises ProvisioningError."""
         kind = self._kind
         name = properties.get(kind.name) or physical_name(stack_name, logical_id, LONGEST_NAME)
-        if self._describe(name) is None:
+        with authorization.unasked():  # our own look, not CloudFormation's
+            is_new = self._describe(name) is None
+        if is_new:
             about_to_touch(name)
         self._call(f"Create{kind.noun}", properties | {kind.name: name})
         try:
