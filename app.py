@@ -1,4 +1,7 @@
-"""The CDK app: every environment, each a stage of its own. `cdk synth`, `cdk deploy '<env>/*'`."""
+"""The CDK app: every environment, each a stage of its own. `cdk synth`, `cdk deploy '<env>/*'`.
+
+`cdk synth -c nag=true` holds all of it to our rules about SageMaker too (stacks/nag_pack.py).
+"""
 
 from pathlib import Path
 
@@ -23,6 +26,7 @@ def add_environments(app: cdk.App) -> None:
             shadow_release=releases.get(f"{name}.shadow"),
             model_code=ROOT / "model_code",
             lambda_code=ROOT / "lambda_code",
+            project=ROOT,
         )
 
 
@@ -32,4 +36,8 @@ if __name__ == "__main__":
         add_environments(app)
     except SettingsError as error:
         raise SystemExit(f"Nothing was synthesised. {error}") from None
+    if app.node.try_get_context("nag"):
+        from stacks.nag_pack import SageMakerChecks  # half a second that nobody else has to wait
+
+        cdk.Validations.of(app).add_plugins(SageMakerChecks(app))
     app.synth()

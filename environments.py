@@ -43,6 +43,7 @@ DEV = Environment(
     # Nobody asks at night: the endpoint goes then, and comes back in the morning. Put your own hours and zone here.
     endpoint=RealTime(instance_type="ml.g5.xlarge", working_hours=WorkingHours(time_zone="UTC")),
     network=None,  # to save its hourly price; give a Network to have jobs and endpoint in one
+    # A notebook wants a network too: workbench=Workbench(). Who trains and approves: people=People(trainers=(…,)).
     monitoring=Monitoring(monthly_budget_usd=1_000),  # of the account, runs included
     monthly_ceiling_usd=750,  # of what stands there when nobody works
 )

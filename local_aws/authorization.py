@@ -5,7 +5,7 @@ pipeline's role. In fast mode nobody is asked anything.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -30,19 +30,13 @@ def use(ask: Ask, check_role: CheckRole) -> None:
 
 
 @contextmanager
-def called_by(access_key: str | None) -> Iterator[None]:
-    """Operations in here are asked for by the holder of this key, whose signature was checked; "" is nobody's, and None
-    is the service itself."""
+def called_by(access_key: str) -> Iterator[None]:
+    """Operations in here are asked for by the holder of this key, whose signature was checked; "" is nobody's."""
     token = _caller.set(access_key)
     try:
         yield
     finally:
         _caller.reset(token)
-
-
-def unasked() -> AbstractContextManager[None]:
-    """Operations in here are the service's own affair: nobody needs a right for them."""
-    return called_by(None)
 
 
 def go_on_as(access_key: str) -> None:

@@ -4,7 +4,6 @@ There is no docker: what the commands of the project's buildspec do is done here
 (docs/seams.md, 2), phase by phase, so that a build begins, goes on, succeeds or fails as on AWS, and says why.
 """
 
-import contextlib
 import logging
 import subprocess
 import time
@@ -107,11 +106,11 @@ class _Log:
     def __init__(self, group: str, stream: str) -> None:
         self._logs = client("logs", account(), region())
         self._where = {"logGroupName": group, "logStreamName": stream}
-        with identity.as_the_service():
-            logs = client("logs", account(), region())
-            with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):  # the stack's own group
-                logs.create_log_group(logGroupName=group)
-        self._logs.create_log_stream(**self._where)
+        try:
+            self._logs.create_log_stream(**self._where)
+        except self._logs.exceptions.ResourceNotFoundException:  # a project without a group of its own
+            self._logs.create_log_group(logGroupName=group)
+            self._logs.create_log_stream(**self._where)
 
     def say(self, line: str) -> None:
         event = {"timestamp": round(time.time() * 1000), "message": line}

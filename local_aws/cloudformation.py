@@ -6,13 +6,14 @@ CloudFormation never learns the name of what it could not create.
 """
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local_aws import api, authorization, validation
+from local_aws import api, store, validation
 from local_aws.errors import SageMakerError
 from local_aws.interrupted_stacks import about_to_touch
 from local_aws.ministack_patches import Created, Properties, account, add_resource_type, physical_name, region
@@ -105,9 +106,7 @@ class _Handler:
         """Make it and wait until it serves. A failure leaves nothing behind. Raises ProvisioningError."""
         kind = self._kind
         name = properties.get(kind.name) or physical_name(stack_name, logical_id, LONGEST_NAME)
-        with authorization.unasked():  # our own look, not CloudFormation's
-            is_new = self._describe(name) is None
-        if is_new:
+        if not self._exists(name):  # a resource of somebody else's is refused in a moment, and not ours to undo
             about_to_touch(name)
         self._call(f"Create{kind.noun}", properties | {kind.name: name})
         try:
@@ -200,6 +199,11 @@ class _Handler:
             self._call("DeleteTags", {"ResourceArn": arn, "TagKeys": gone})
         if new:
             self._call("AddTags", {"ResourceArn": arn, "Tags": new})
+
+    def _exists(self, name: str) -> bool:
+        """Looked up, not asked for: the stack's role needs no right for what only local AWS wants to know."""
+        kind = re.sub(r"(?<!^)([A-Z])", r"-\1", self._kind.noun).lower()
+        return store.current().get(_scope(), kind, name) is not None
 
     def _describe(self, name: str) -> dict[str, Any] | None:
         """None where there is none."""

@@ -253,9 +253,10 @@ def _json(body: bytes) -> dict[str, Any]:
 # ---- keys behind objects ---------------------------------------------------------------------------------------------
 
 
-def check_keys_of_objects(check: Callable[[str, str], Decision | None]) -> None:
-    """Call `check(action, key ARN)` with the kms:… action that each use of a KMS-protected object
-    needs; a refusal ends the request with S3's AccessDenied, a disabled key with its KMS error."""
+def check_keys_of_objects(check: Callable[[str, str, str], Decision | None]) -> None:
+    """Call `check(action, key ARN, what for)` with the kms:… action that each use of a KMS-protected object needs, and
+    the ARN that S3 names as the encryption context: that of the bucket where it has a bucket key, else the object's;
+    a refusal ends the request with S3's AccessDenied, a disabled key with its KMS error."""
     resolve, get, upload = s3._resolve_sse_write_headers, s3._get_object, s3._upload_part
 
     def refusal(action: str, headers: Mapping[str, str] | None, bucket: str, key: str) -> Answer | None:
@@ -266,7 +267,9 @@ def check_keys_of_objects(check: Callable[[str, str], Decision | None]) -> None:
         if (unusable := kms._check_key_state(record)) is not None:
             said = json.loads(unusable[2])
             return _s3_error(f"KMS.{said['__type']}", said["message"], 400, f"/{bucket}/{key}")
-        decision = check(action, record["Arn"])
+        settings = s3._get_bucket_encryption(bucket)[2]
+        shared = "<BucketKeyEnabled>true<" in (settings.decode() if isinstance(settings, bytes) else settings)
+        decision = check(action, record["Arn"], f"arn:aws:s3:::{bucket}" + ("" if shared else f"/{key}"))
         if decision is None or decision.allowed:
             return None
         return _s3_error("AccessDenied", decision.message, 403, f"/{bucket}/{key}")

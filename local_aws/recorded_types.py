@@ -29,11 +29,27 @@ def _random_id(prefix: str) -> Callable[[str, Properties, Scope], str]:
     return lambda _name, _properties, _scope: f"{prefix}-{uuid.uuid4().hex[:17]}"
 
 
+def _of_sagemaker(kind: str, name_property: str) -> RecordedType:
+    """Ref is the ARN, `name_property` the attribute that tells the name; names in ARNs are in lower case."""
+
+    def named(name: str, properties: Properties) -> str:
+        return str(properties.get(name_property, name))
+
+    return RecordedType(
+        ref=lambda name, properties, scope: scope.arn(f"{kind}/{named(name, properties).lower()}"),
+        attributes={name_property: lambda physical_id, properties, _: named(physical_id.split("/")[-1], properties)},
+    )
+
+
 TYPES: dict[str, RecordedType] = {
     "AWS::Budgets::Budget": RecordedType(
         ref=lambda name, properties, _scope: properties["Budget"].get("BudgetName", name), attributes={}
     ),
     "AWS::EC2::FlowLog": RecordedType(ref=_random_id("fl"), attributes={}),
+    "AWS::SageMaker::NotebookInstance": _of_sagemaker("notebook-instance", "NotebookInstanceName"),
+    "AWS::SageMaker::NotebookInstanceLifecycleConfig": _of_sagemaker(
+        "notebook-instance-lifecycle-config", "NotebookInstanceLifecycleConfigName"
+    ),
 }
 
 

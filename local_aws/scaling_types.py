@@ -45,6 +45,8 @@ class _Target:
         identity = {name: properties[name] for name in IDENTITY}
         actions = properties.get("ScheduledActions", [])
         rest = {key: value for key, value in properties.items() if key != "ScheduledActions"}
+        if "Tags" in rest:  # a list in CloudFormation, a map in the API
+            rest["Tags"] = {tag["Key"]: tag["Value"] for tag in rest["Tags"]}
         physical_id = "|".join(str(properties[name]) for name in IDENTITY)
         about_to_touch(physical_id)
         _call("RegisterScalableTarget", rest)

@@ -60,10 +60,14 @@ def _ask(scope: Scope, access_key: str, need: Need) -> None:
         raise SageMakerError(code, decision.message)
 
 
-def _ask_for_key(action: str, key: str) -> Decision | None:
+def _ask_for_key(action: str, key: str, object_arn: str) -> Decision | None:
     """What S3 asks KMS in the name of whoever reads or writes."""
     caller = ministack_iam.caller()
     if not caller:
         return None
-    context = {"kms:ViaService": f"s3.{region()}.amazonaws.com", "kms:CallerAccount": account()}
+    context = {
+        "kms:ViaService": f"s3.{region()}.amazonaws.com",
+        "kms:CallerAccount": account(),
+        "kms:EncryptionContext:aws:s3:arn": object_arn,
+    }
     return ministack_iam.decide(caller, action, key, context)

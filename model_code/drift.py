@@ -1,6 +1,6 @@
 """Compare what people ask an endpoint about with what its model was trained on.
 
-    launch.py drift --captured s3://<bucket>/captured/<endpoint>/<endpoint>/<variant>/ --endpoint <name>
+    launch.py drift --captured s3://<bucket>/captured/<endpoint>/<variant>/ --endpoint <name>
                     --namespace amplify/<env> [--hours 24]
 
 reads the captured requests of the last hours from S3 by itself: the folders are named by the hour, which a job's input
@@ -31,6 +31,7 @@ from amplify_lm.drift_measures import LEAST_PROTEINS, QUANTILES, BaselineError, 
 from amplify_lm.loss import measure
 from evaluate import TOKENS_PER_PASS, read_json
 
+BESIDE_THE_WEIGHTS = ("recipe.json", "manifest.json", "metrics.json")  # window and baseline
 MOST_BYTES = 1 << 30  # of capture files; a busy day's sample is smaller
 MOST_DISTINCT = 50_000
 SAMPLE_PROTEINS = 200
@@ -60,7 +61,7 @@ def main(box: Container, arguments: list[str]) -> None:
     until = datetime.now(UTC)
     census, read = read_captured(given.captured, until - timedelta(hours=given.hours), until)
     with tempfile.TemporaryDirectory(prefix="drift-") as scratch:
-        unpack(box.processing_input("model") / "model.tar.gz", Path(scratch) / "model")
+        unpack(box.processing_input("model") / "model.tar.gz", Path(scratch) / "model", also=BESIDE_THE_WEIGHTS)
         report = report_on(census, Path(scratch))
     about = {
         "format": 1,

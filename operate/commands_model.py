@@ -52,8 +52,10 @@ def train(
     What is not given is the environment's default. Starting weights that lie on this machine are uploaded first.
     """
     environment = environment_named(env)
+    overrides = overrides_json(settings) if settings else None
     check_reachable(environment, init)
     machine_choice.check(environment, instance_type, instance_count)
+    overrides = overrides_json(settings) if settings else None
     aws = aws_access.connect(environment, context.obj)
     given = {
         "recipe": recipe,
@@ -62,7 +64,7 @@ def train(
         "init": init if init in (None, "scratch") else in_reach(aws, init),
         "data": data_prefix,
         "script": script,
-        "overrides": overrides_json(settings) if settings else None,
+        "overrides": overrides,
     }
     pipeline = deployment.output(aws, "training", "PipelineName")
     parameters = {name: value for name, value in given.items() if value is not None}

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from operate.aws import Aws
 from operate.errors import OperateError
 
-STACKS = ("storage", "registry", "network", "training", "endpoint", "monitoring")
+STACKS = ("storage", "registry", "network", "training", "people", "endpoint", "workbench", "monitoring")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,9 +45,10 @@ class EndpointStack(cdk.Stack):
         self._name = environment.resource_name
         self._release = release
         self._role = self._container_role("Role", release)
-        self._invoke = InvokePolicy(
+        self.invoke_policy = InvokePolicy(
             self, "InvokePolicy", endpoint_name=self._name, invokers=environment.endpoint.invokers
         )
+        self.export_value(self.invoke_policy.managed_policy_arn)  # always, as in storage.py: a workbench has it
 
         match environment.endpoint:
             case RealTime() as settings:
@@ -62,7 +63,7 @@ class EndpointStack(cdk.Stack):
                 self._answer_in_jobs()
 
         self._output("ModelPackageArn", release.model_package_arn)
-        self._output("InvokePolicyArn", self._invoke.managed_policy_arn)
+        self._output("InvokePolicyArn", self.invoke_policy.managed_policy_arn)
 
     def _answer_at_once(self, settings: RealTime, shadow_release: Release | None) -> None:
         storage = self._storage
@@ -103,7 +104,7 @@ class EndpointStack(cdk.Stack):
                 volume_key=None if has_local_disk(settings.instance_type) else storage.key,
                 topic=storage.alarm_topic,
             )
-        self._invoke.ask()
+        self.invoke_policy.ask()
         self._output("EndpointName", self._name)
 
     def _answer_from_a_queue(self, settings: Async) -> None:
@@ -130,7 +131,7 @@ class EndpointStack(cdk.Stack):
             roll_back_on=alarms.roll_back_on,
         )
         answers = [endpoint.output_prefix, endpoint.failure_prefix]
-        self._invoke.ask_later(storage.artifact_bucket, storage.key, puts=endpoint.input_prefix, gets=answers)
+        self.invoke_policy.ask_later(storage.artifact_bucket, storage.key, puts=endpoint.input_prefix, gets=answers)
         self._output("EndpointName", self._name)
         self._output("InputPrefix", endpoint.input_prefix)
         self._output("OutputPrefix", endpoint.output_prefix)
@@ -149,7 +150,7 @@ class EndpointStack(cdk.Stack):
         )
         self._alarms(settings.max_latency_ms).watch_concurrency(settings.max_concurrency)
         self._watch_instances(None)
-        self._invoke.ask()
+        self.invoke_policy.ask()
         self._output("EndpointName", self._name)
 
     def _answer_as_a_component(self, settings: InferenceComponents) -> None:
@@ -174,7 +175,7 @@ class EndpointStack(cdk.Stack):
             key=self._storage.key,
             roll_back_on=alarms.roll_back_on,
         )
-        self._invoke.ask_component()
+        self.invoke_policy.ask_component()
         self._output("EndpointName", self._name)
         self._output("InferenceComponentName", self._name)
 
@@ -189,8 +190,10 @@ class EndpointStack(cdk.Stack):
             vpc=self._vpc,
             bucket=storage.artifact_bucket,
         )
-        self._invoke.run_jobs(batch.model.ref)
-        self._invoke.exchange(storage.artifact_bucket, storage.key, puts=batch.input_prefix, gets=[batch.output_prefix])
+        self.invoke_policy.run_jobs(batch.model.ref)
+        self.invoke_policy.exchange(
+            storage.artifact_bucket, storage.key, puts=batch.input_prefix, gets=[batch.output_prefix]
+        )
         self._output("ModelName", batch.model.attr_model_name)
         self._output("InputPrefix", batch.input_prefix)
         self._output("OutputPrefix", batch.output_prefix)

@@ -43,11 +43,15 @@ class NetworkStack(cdk.Stack):
         jobs = self.private.add_group("JobsGroup", description="Jobs: each reaches AWS services, and its own instances")
         self.private.let_talk_among_themselves(jobs)
         serving = self.private.add_group("ServingGroup", description="Instances of endpoints: they reach AWS services")
+        workbench = self.private.add_group("WorkbenchGroup", description="The notebook: it reaches AWS services")
         self.jobs: VpcConfig = self.private.vpc_config(jobs)
         self.serving: VpcConfig = self.private.vpc_config(serving)
 
+        self.workbench: VpcConfig = self.private.vpc_config(workbench)
+
         # Exported whether or not a stack of today reads them, as in storage.py.
-        for value in (*self.private.subnet_ids, self.jobs.security_group, self.serving.security_group):
+        users = (self.jobs, self.serving, self.workbench)
+        for value in (*self.private.subnet_ids, *(user.security_group for user in users)):
             self.export_value(value)
 
         cdk.CfnOutput(self, "VpcId", value=self.private.vpc.vpc_id)

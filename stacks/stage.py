@@ -9,10 +9,12 @@ from stacks.config import Environment
 from stacks.endpoint import EndpointStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
+from stacks.people import PeopleStack
 from stacks.registry import RegistryStack
 from stacks.release import Release
 from stacks.storage import StorageStack
 from stacks.training import TrainingStack
+from stacks.workbench import WorkbenchStack
 
 
 class AmplifyStage(cdk.Stage):
@@ -27,7 +29,9 @@ class AmplifyStage(cdk.Stage):
         shadow_release: Release | None = None,
         model_code: Path,
         lambda_code: Path,
+        project: Path | None = None,
     ) -> None:
+        """`project` is the folder that holds model_code and operate: a workbench is given both."""
         env = cdk.Environment(account=environment.account, region=environment.region)
         super().__init__(scope, environment.name, env=env)
         for key, value in environment.tags.items():
@@ -56,8 +60,9 @@ class AmplifyStage(cdk.Stage):
                 network=environment.network,
                 storage=storage,
             )
+        training: TrainingStack | None = None
         if environment.training is not None:
-            TrainingStack(
+            training = TrainingStack(
                 self,
                 "training",
                 stack_name=name("training"),
@@ -69,8 +74,18 @@ class AmplifyStage(cdk.Stage):
                 model_code=model_code,
                 lambda_code=lambda_code,
             )
+        people = PeopleStack(
+            self,
+            "people",
+            stack_name=name("people"),
+            environment=environment,
+            storage=storage,
+            registry=registry,
+            image_build_arn=training.image_build_arn if training is not None else None,
+        )
+        endpoint: EndpointStack | None = None
         if release is not None:
-            EndpointStack(
+            endpoint = EndpointStack(
                 self,
                 "endpoint",
                 stack_name=name("endpoint"),
@@ -80,6 +95,21 @@ class AmplifyStage(cdk.Stage):
                 storage=storage,
                 registry=registry,
                 vpc=network.serving if network is not None else None,
+            )
+        if environment.workbench is not None:
+            if network is None or project is None:
+                raise ValueError("a workbench needs a network, and the project's folder")
+            policies = [people.trainer, endpoint.invoke_policy if endpoint is not None else None]
+            WorkbenchStack(
+                self,
+                "workbench",
+                stack_name=name("workbench"),
+                environment=environment,
+                workbench=environment.workbench,
+                storage=storage,
+                vpc=network.workbench,
+                project=project,
+                acts_as=[policy for policy in policies if policy is not None],
             )
         MonitoringStack(
             self,

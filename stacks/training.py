@@ -156,6 +156,8 @@ class TrainingStack(cdk.Stack):
         cdk.CfnOutput(self, "RegistrationPipelineName", value=f"{environment.resource_name}-register")
         cdk.CfnOutput(self, "ImageUri", value=image_uri)
         cdk.CfnOutput(self, "CodeBundleUri", value=bundle.s3_uri)
+        self.image_build_arn = image_build.project_arn
+        self.export_value(self.image_build_arn)  # always, as in storage.py
         cdk.CfnOutput(self, "ImageBuildProjectName", value=image_build.project_name)
         cdk.CfnOutput(self, "ImageBuildOutcome", value=image_build.outcome)
 

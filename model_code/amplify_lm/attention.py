@@ -114,9 +114,8 @@ def _map(q: Tensor, k: Tensor, key_mask: Tensor | None) -> Tensor:
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     if key_mask is None:
         return scores.softmax(-1)
-    # Not -∞, and zeroed afterwards: a row without a single token would otherwise be 0/0.
-    weights = scores.masked_fill(~key_mask, torch.finfo(scores.dtype).min).softmax(-1)
-    return weights.masked_fill(~key_mask, 0.0)
+    # Zero where nothing may be seen: a row without a single token is 0/0 otherwise.
+    return scores.masked_fill(~key_mask, float("-inf")).softmax(-1).masked_fill(~key_mask, 0.0)
 
 
 # ---- rotary position embedding -----------------------------------------------------------------------------------

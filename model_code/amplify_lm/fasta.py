@@ -16,7 +16,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -59,8 +59,8 @@ class Record:
     sequence: str
     number: int
     """1-based, within its file."""
-    spaced: bool = False
-    """The header begins with white space, which is not part of the name."""
+    spaced: bool = field(default=False, compare=False)
+    """The header begins with white space, which is no part of what it says."""
 
     @property
     def where(self) -> str:

@@ -23,7 +23,9 @@ from stacks.config.endpoint import (
 from stacks.config.environment import Environment
 from stacks.config.monitoring import Drift, Monitoring
 from stacks.config.network import Network
+from stacks.config.people import People
 from stacks.config.training import ImageTarget, Training
+from stacks.config.workbench import Workbench
 
 __all__ = [
     "AllAtOnce",
@@ -42,6 +44,7 @@ __all__ = [
     "Monitoring",
     "Network",
     "OnDemand",
+    "People",
     "RealTime",
     "Rolling",
     "Serverless",
@@ -50,5 +53,6 @@ __all__ = [
     "Training",
     "TrainingPlan",
     "WarmPool",
+    "Workbench",
     "WorkingHours",
 ]

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from stacks.config.capacity import TrainingPlan
 from stacks.config.checks import not_a, not_matching, raise_if_any
 from stacks.config.endpoint import Endpoint, RealTime, Serverless
-from stacks.config.endpoint.base import role_account
 from stacks.config.endpoint.modes import permits, refusal
 from stacks.config.monitoring import Drift, Monitoring
 from stacks.config.monthly_cost import ceiling_faults
 from stacks.config.network import Network
+from stacks.config.people import People, role_account
 from stacks.config.training import Training
+from stacks.config.workbench import NEEDED_ENDPOINTS, Workbench
 from stacks.instance_types import has_gpu
 
 MAY_LACK_A_NETWORK = ("local", "dev")
@@ -46,6 +47,12 @@ class Environment:
     monitoring: Monitoring = field(default_factory=Monitoring)
     """Who hears alarms, what the account may spend, and whether requests are compared with the training set."""
 
+    people: People = field(default_factory=People)
+    """Roles that train, approve, deploy and audit here."""
+
+    workbench: Workbench | None = None
+    """A notebook in the network. None: there is none."""
+
     monthly_ceiling_usd: float | None = None
     """An environment whose standing parts can cost more in a month is refused: endpoint at its largest, network, key
     (stacks/config/monthly_cost.py; prices.json). Runs of the pipeline come on top. None: no ceiling."""
@@ -63,6 +70,8 @@ class Environment:
             *self._faults_of_the_endpoint(),
             *self._faults_of_the_network(),
             *self._faults_of_monitoring(),
+            *self._faults_of_people(),
+            *self._faults_of_the_workbench(),
         ]
         if self.training is not None and isinstance(plan := self.training.capacity, TrainingPlan):
             here = f":{self.region}:{self.account}:"
@@ -111,6 +120,25 @@ class Environment:
                 "(`amplify register hf:…`) and give the s3://… of what was registered"
             )
 
+    def _faults_of_people(self) -> Iterable[str]:
+        wrong = [*not_a("people", self.people, People)]
+        yield from wrong or self.people.strangers(self.account)
+
+    def _faults_of_the_workbench(self) -> Iterable[str]:
+        workbench: object = self.workbench
+        if workbench is None:
+            return
+        yield from not_a("workbench", workbench, Workbench)
+        if self.network is None:
+            yield (
+                "workbench is given, and network is None: a notebook without a private network would be on the "
+                "internet; give a Network, or no workbench"
+            )
+            return
+        for name in NEEDED_ENDPOINTS:
+            if name not in self.network.interface_endpoints:
+                yield f"workbench needs {name}: add it to network.interface_endpoints"
+
     def _faults_of_monitoring(self) -> Iterable[str]:
         yield from not_a("monitoring", self.monitoring, Monitoring)
         drift = self.monitoring.drift if isinstance(self.monitoring, Monitoring) else None
@@ -149,10 +177,11 @@ class Environment:
             yield from ceiling_faults(self, ceiling)
 
     def _addresses_wanted(self) -> int:
-        """Of one zone, should all be placed there: the instances of a run, and the endpoint's old and new fleet."""
+        """Of one zone, should all be placed there: a run, the notebook, and the endpoint's old and new fleet."""
         training = self.training.instance_count if self.training is not None else 0
         drift = 1 if isinstance(self.monitoring, Monitoring) and self.monitoring.drift else 0
-        return ADDRESSES_PER_INSTANCE * (training + drift + 2 * self.endpoint.most_instances)
+        notebook = 1 if self.workbench else 0
+        return ADDRESSES_PER_INSTANCE * (training + drift + 2 * self.endpoint.most_instances) + notebook
 
     @property
     def tags(self) -> dict[str, str]:

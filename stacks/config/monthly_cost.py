@@ -108,6 +108,10 @@ def _lines(environment: Environment) -> Iterable[Line]:
         yield Line(what=what, low_units=count, most_units=count, price=other("interface_endpoint_hour", region))
     yield Line(what="key", low_units=1, most_units=1, price=other("kms_key_month", region))
     yield Line(what="alarms", low_units=1, most_units=MOST_ALARM_METRICS, price=other("alarm_month", region))
+    workbench = environment.workbench
+    if workbench is not None:  # nobody has to use it, and nothing keeps anybody from using it day and night
+        price, what = instance_hour(workbench.instance_type, region), f"workbench on {workbench.instance_type}"
+        yield Line(what=what, low_units=0, most_units=HOURS_A_MONTH, price=price)
     drift = environment.monitoring.drift
     if drift is not None:
         runs = HOURS_A_MONTH / drift.every_hours

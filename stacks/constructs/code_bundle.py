@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -19,12 +20,12 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 READABLE_FILE = 0o100644 << 16
 
 
-def archive(folder: Path) -> bytes:
-    """The zip of `folder`. Raises ValueError where it holds no file, or a link (whose target would not travel)."""
+def archive(folder: Path, parts: Sequence[str] = (".",)) -> bytes:
+    """The zip of `folder`, or of these files and folders in it. Raises ValueError where there is no file, or a link
+    (whose target would not travel)."""
     buffer = io.BytesIO()
-    names = sorted(
-        (path.relative_to(folder).as_posix() for path in folder.rglob("*") if _ships(path, folder)), key=os.fsencode
-    )
+    found = {path for part in parts for path in ((folder / part), *(folder / part).rglob("*")) if _ships(path, folder)}
+    names = sorted((path.relative_to(folder).as_posix() for path in found), key=os.fsencode)
     if not names:
         raise ValueError(f"{folder} holds no file to ship: give the folder of the model's code")
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:  # stored: deflate differs between zlib versions
@@ -49,9 +50,9 @@ def _ships(path: Path, folder: Path) -> bool:
 class CodeBundle(Construct):
     """The bundle as an asset of this stack: uploaded by `cdk deploy` before the stack is touched."""
 
-    def __init__(self, scope: Construct, id: str, *, folder: Path) -> None:
+    def __init__(self, scope: Construct, id: str, *, folder: Path, parts: Sequence[str] = (".",)) -> None:
         super().__init__(scope, id)
-        content = archive(folder)
+        content = archive(folder, parts)
         self.sha256 = hashlib.sha256(content).hexdigest()
 
         stage = cdk.Stage.of(self)

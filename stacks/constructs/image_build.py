@@ -142,6 +142,7 @@ class ImageBuild(Construct):
             queued_timeout_in_minutes=60,
         )
         self.project_name = project.ref
+        self.project_arn = project.attr_arn
         self.outcome = self._started_by_the_deployment(project, role, repository, image_uri, functions, key)
 
     def _started_by_the_deployment(

@@ -8,7 +8,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.config.endpoint.base import role_name
+from stacks.config.people import role_name
 
 
 class InvokePolicy(iam.ManagedPolicy):
@@ -58,7 +58,10 @@ class InvokePolicy(iam.ManagedPolicy):
         self._allow(["s3:GetObject"], [bucket.arn_for_objects(f"{prefix}*") for prefix in gets])
         listed = [f"{prefix}*" for prefix in gets]
         self._allow(["s3:ListBucket"], [bucket.bucket_arn], {"StringLike": {"s3:prefix": listed}})
-        self._allow(["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn])
+        # Of what S3 keeps in this bucket, and nothing else that the key protects: see PeoplePolicy.use_key.
+        through = f"s3.{cdk.Stack.of(self).region}.amazonaws.com"
+        of_the_bucket = {"kms:ViaService": through, "kms:EncryptionContext:aws:s3:arn": bucket.bucket_arn}
+        self._allow(["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn], {"StringEquals": of_the_bucket})
 
     def _arn(self, resource: str, name: str) -> str:
         return cdk.Stack.of(self).format_arn(service="sagemaker", resource=resource, resource_name=name)

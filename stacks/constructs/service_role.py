@@ -64,20 +64,28 @@ class ServiceRole(iam.Role):
         if writes:
             key.grant(self, "kms:GenerateDataKey", "kms:Encrypt")
         if volumes:
-            key.grant(self, "kms:DescribeKey")
-            self._allow(["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
+            self.attach_volumes(key)
+
+    def attach_volumes(self, key: kms.IKey) -> None:
+        """Disks under the key, which the service attaches by a grant: nothing else that the key protects."""
+        key.grant(self, "kms:DescribeKey")
+        self._allow(["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
     def run_as_container(self, repository: ecr.IRepository, *, log_group: str, metric_namespace: str) -> None:
         """Pull the image of this repository, write the log, publish the metrics that SageMaker reads from it."""
         self.pull(repository)
+        self.write_log(log_group)
+        # cloudwatch:PutMetricData has no resource: the namespace condition is what bounds it.
+        self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": metric_namespace}})
+
+    def write_log(self, log_group: str) -> None:
+        """Into a log group that SageMaker names, and that the first who writes there makes."""
         stack = cdk.Stack.of(self)
         # The end `:*` is part of a log group's ARN in every policy but for tags; without it nothing matches:
         # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html
         group = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:{log_group}:*"
         writes = ["logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:CreateLogStream", "logs:PutLogEvents"]
         self._allow(writes, [group])
-        # Nor has cloudwatch:PutMetricData one: the namespace condition is what bounds it.
-        self._allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": metric_namespace}})
 
     def put_metrics(self, namespace: str) -> None:
         """Publish metrics of its own in one namespace."""

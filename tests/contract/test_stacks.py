@@ -9,7 +9,7 @@ from environments import ENVIRONMENTS
 from operate.data import READY_KEY
 from tests.stacks.mode_examples import mode_templates
 from tests.stacks.readable import plain
-from tests.stacks.synthesis import ROOT, manifests, only, resources, templates
+from tests.stacks.synthesis import ROOT, manifests, only, resources, templates, variants
 
 OUTPUTS = {
     "storage": {"DataBucketName", "ArtifactBucketName", "KeyArn", "AlarmTopicArn"},
@@ -20,6 +20,7 @@ OUTPUTS = {
         *("ImageBuildProjectName", "ImageBuildOutcome"),
     },
     "endpoint": {"EndpointName", "ModelPackageArn", "InvokePolicyArn"},
+    "people": set(),
     "monitoring": {"DashboardName"},
 }
 OF_A_MODE = {  # beside ModelPackageArn and InvokePolicyArn
@@ -42,14 +43,23 @@ def test_a_stack_is_named_after_its_environment_and_kind_and_lives_in_its_accoun
 
 @pytest.mark.parametrize("stack", sorted(templates()))
 def test_a_stack_has_the_outputs_that_others_read(stack: str) -> None:
-    outputs = {name for name in templates()[stack]["Outputs"] if not name.startswith("ExportsOutput")}
+    outputs = {name for name in templates()[stack].get("Outputs", {}) if not name.startswith("ExportsOutput")}
     assert outputs == OUTPUTS[stack.split("/")[1]]
+
+
+def test_a_workbench_tells_its_notebook_and_the_policies_of_people_have_fixed_names() -> None:
+    assert set(variants()["workbench-dev/workbench"]["Outputs"]) == {"NotebookInstanceName"}
+    policies = resources(templates()["dev/people"], "AWS::IAM::ManagedPolicy").values()
+    assert {policy["Properties"]["ManagedPolicyName"] for policy in policies} == {
+        f"amplify-dev-{kind}" for kind in ("trainer", "approver", "deployer", "auditor")
+    }
 
 
 @pytest.mark.parametrize("mode", OF_A_MODE)
 def test_an_endpoint_stack_has_the_outputs_of_its_mode(mode: str) -> None:
     outputs = mode_templates()[f"modes/{mode}"]["Outputs"]
-    assert set(outputs) == OF_A_MODE[mode] | {"ModelPackageArn", "InvokePolicyArn"}
+    named = {name for name in outputs if not name.startswith("ExportsOutput")}
+    assert named == OF_A_MODE[mode] | {"ModelPackageArn", "InvokePolicyArn"}
     assert {outputs[name]["Value"] for name in outputs if name in ("EndpointName", "InferenceComponentName")} <= {
         "amplify-dev"
     }

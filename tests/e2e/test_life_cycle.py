@@ -52,7 +52,7 @@ def test_the_trained_model_is_registered_released_and_in_service(project: Projec
     status = json.loads(project.amplify("status", "--json"))
     assert status["served"] == status["released"] == pin["model_package_arn"]
     assert set(status["stacks"]) == {
-        f"amplify-local-{stack}" for stack in ("storage", "registry", "training", "endpoint")
+        f"amplify-local-{stack}" for stack in ("storage", "registry", "people", "training", "endpoint", "monitoring")
     }
     [container] = project.aws("sagemaker").describe_model_package(ModelPackageName=pin["model_package_arn"])[
         "InferenceSpecification"

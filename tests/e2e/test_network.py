@@ -86,7 +86,7 @@ def test_no_route_and_no_rule_leads_out_of_it(staging: Account) -> None:
     assert vpc not in {one["VpcId"] for gateway in gateways for one in gateway["Attachments"]}
 
     groups = ec2.describe_security_groups(Filters=of_it)["SecurityGroups"]
-    assert len(groups) == 4
+    assert len(groups) == 5
     rules = [rule for group in groups for side in ("IpPermissions", "IpPermissionsEgress") for rule in group[side]]
     addresses = {one["CidrIp"] for rule in rules for one in rule["IpRanges"]}
     assert addresses == {"255.255.255.255/32"}  # the CDK's rule that stands for none

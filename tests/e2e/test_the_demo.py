@@ -61,6 +61,7 @@ def test_ctrl_c_while_the_endpoint_is_made_leaves_nothing_running_and_the_same_c
         assert wait_until(
             lambda: demo.poll() is not None or status_of_stack(person) == "CREATE_IN_PROGRESS", SECONDS
         ), output.read_text()
+        assert demo.poll() is None, output.read_text()
         below = [Process.of(running.pid), *descendants(running.pid), *descendants(demo.pid)]
         os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
         assert demo.wait(60) == 130, output.read_text()

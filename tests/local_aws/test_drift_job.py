@@ -10,7 +10,7 @@ from local_aws.processes import wait_until
 from stacks.config import Drift
 from stacks.constructs.code_bundle import archive
 from stacks.drift_definition import DriftSurroundings, drift_definition
-from tests.local_aws.small_images import ASSETS, REGISTRY, ROLE, make_bucket
+from tests.local_aws.small_images import ASSETS, REGISTRY, ROLE, ended, make_bucket, make_project, start_build
 from tests.model.capture_files import SHARES, asking, baseline, entropy, proteins, write_artefact
 from tests.stacks.synthesis import ROOT
 
@@ -28,7 +28,10 @@ def image(aws):
     make_bucket(aws, ASSETS)
     aws("s3").put_object(Bucket=ASSETS, Key=f"{sha256}.zip", Body=bundle)
     aws("ecr").create_repository(repositoryName=ENDPOINT)
-    return f"{REGISTRY}/{ENDPOINT}:cpu-{sha256}"
+    uri = f"{REGISTRY}/{ENDPOINT}:cpu-{sha256}"
+    build = start_build(aws, make_project(aws, uri))
+    assert ended(aws, build)["buildStatus"] == "SUCCEEDED"
+    return uri
 
 
 @pytest.fixture(scope="module")

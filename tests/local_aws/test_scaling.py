@@ -210,7 +210,13 @@ def test_a_stack_makes_changes_and_takes_away_target_policy_and_schedule(aws, de
         return {
             "Target": {
                 "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
-                "Properties": {**resource(name), "MinCapacity": "1", "MaxCapacity": high, "ScheduledActions": actions},
+                "Properties": {
+                    **resource(name),
+                    "MinCapacity": "1",
+                    "MaxCapacity": high,
+                    "ScheduledActions": actions,
+                    "Tags": [{"Key": "project", "Value": "amplify"}],  # as the CDK tags every resource
+                },
             },
             "Policy": {
                 "Type": "AWS::ApplicationAutoScaling::ScalingPolicy",

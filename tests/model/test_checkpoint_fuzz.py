@@ -57,7 +57,7 @@ TENSORS = st.sampled_from(
         lambda tensor: tensor.to_sparse(),
         lambda tensor: tensor.to("meta"),
         lambda tensor: tensor[..., :1].expand(tensor.shape),
-        lambda tensor: tensor.T,
+        lambda tensor: tensor.movedim(0, -1),
         lambda tensor: torch.nn.Parameter(tensor),
         lambda tensor: tensor * float("inf"),
         lambda tensor: [tensor],

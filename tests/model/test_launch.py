@@ -38,7 +38,7 @@ def run(base: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "verb '' is unknown; one of prepare, train, evaluate, fetch, serve is wanted"),
+        ((), "verb '' is unknown; one of prepare, train, evaluate, fetch, drift, serve is wanted"),
         (("trian",), "verb 'trian' is unknown"),
         (("prepare",), "--recipe"),
         (("prepare", "--recipe", "demoo"), "did you mean 'demo'?"),

@@ -16,7 +16,7 @@ from stacks.config import Async, Batch, Endpoint
 def test_what_does_not_answer_at_once_is_not_asked(
     endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ENVIRONMENTS, "dev", replace(DEV, endpoint=endpoint))
+    monkeypatch.setitem(ENVIRONMENTS, "dev", replace(DEV, endpoint=endpoint, monthly_ceiling_usd=5_000))
     proteins = tmp_path / "p.fasta"
     proteins.write_text(">p\nMKT\n")
     context = typer.Context(typer.main.get_command(commands_ask.app))

@@ -108,5 +108,5 @@ def mode_templates() -> dict[str, Template]:
 
 def with_snapshots() -> dict[str, Template]:
     """The stacks of the environments, and those of the examples: what a reviewer reads."""
-    watched = "watched-prod/monitoring"
-    return templates() | mode_templates() | {watched: variants()[watched]}
+    chosen = ("watched-prod/monitoring", "workbench-dev/workbench")
+    return templates() | mode_templates() | {stack: variants()[stack] for stack in chosen}

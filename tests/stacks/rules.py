@@ -23,7 +23,7 @@ STARTS_THE_IMAGE_BUILD = {
 WITHOUT_RESOURCE = {  # AWS defines these for * only
     *("ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"),
     *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups"),
-    *("ec2:DescribeSubnets", "ec2:DescribeVpcs"),
+    *("ec2:DescribeSubnets", "ec2:DescribeVpcs", "sagemaker:ListModelPackages"),
 }
 OF_THE_CDK = "CustomVpcRestrictDefaultSG"  # the CDK's own function, which closes a VPC's default security group
 WAYS_OUT = (  # and what makes a way out of a subnet or an address
@@ -410,6 +410,7 @@ def users_of_a_role_wait_for_its_policy(template: Template) -> Iterable[str]:
 
     for type_ in (
         *("AWS::SageMaker::Model", "AWS::SageMaker::Endpoint", "AWS::SageMaker::Pipeline"),
+        "AWS::SageMaker::NotebookInstance",
         *("AWS::Lambda::Function", "AWS::Scheduler::Schedule", "Custom::ImageBuild"),
     ):
         for id_, resource in resources(template, type_).items():

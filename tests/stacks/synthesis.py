@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from environments import DEV, PROD, STAGING
-from stacks.config import Capture, Drift, Environment, Monitoring, RealTime
+from stacks.config import Capture, Drift, Environment, Monitoring, People, RealTime, Workbench
 
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"
@@ -25,6 +25,13 @@ Template = dict[str, Any]
 assert DEV.training is not None
 VARIANTS: dict[str, Environment] = {
     "private-dev": replace(DEV, network=STAGING.network),
+    "workbench-dev": replace(
+        DEV,
+        network=STAGING.network,
+        workbench=Workbench(),
+        people=People(trainers=("trainers",), auditors=(f"arn:aws:iam::{DEV.account}:role/audit/auditors",)),
+        monthly_ceiling_usd=None,
+    ),
     "triggered-dev": replace(DEV, training=replace(DEV.training, schedule="cron(0 3 ? * SUN *)", on_arrival=True)),
     "watched-prod": replace(
         PROD,
@@ -97,7 +104,7 @@ def add_variant(app: Any, environment: Environment) -> None:
     atexit.register(shutil.rmtree, pins, ignore_errors=True)
     shutil.copy(RELEASES / f"{environment.name}.json", pins)
     release = read_releases(pins, everything)[environment.name]
-    code = {"model_code": ROOT / "model_code", "lambda_code": ROOT / "lambda_code"}
+    code = {"model_code": ROOT / "model_code", "lambda_code": ROOT / "lambda_code", "project": ROOT}
     AmplifyStage(app, environment, release=release, **code)
 
 

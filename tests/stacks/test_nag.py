@@ -20,9 +20,9 @@ from tests.stacks.synthesis import VARIANTS, add_variant, new_app
 ONE_RUN = "a run's id is known only when it starts; the prefix below it is exact, the bucket its own"
 THE_INPUT = "people lay their files below this one prefix; which files is what they choose"
 NO_RESOURCE = (
-    "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData and ec2:Describe… without a resource; the token "
-    "opens only the repository granted beside it, the metrics are bound to one namespace by condition, and what is "
-    "described of networks is no secret within the account"
+    "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData, ec2:Describe… and sagemaker:ListModelPackages "
+    "without a resource; the token opens only the repository granted beside it, the metrics are bound to one namespace "
+    "by condition, and what is described of networks and packages is no secret within the account"
 )
 LOG_STREAMS = "so a policy names a log group with its streams, which SageMaker names when the job starts"
 JOB_NAMES = "SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>"
@@ -35,6 +35,9 @@ RECORDS = "what is kept of one image: its inventory, its scan and its provenance
 INTERFACES = "EC2 names a network interface when it is made; subnets and security group are exact, or a condition"
 REPORTS = "each report lies below its date; the prefix is exact, and what was written stays"
 EXECUTIONS = "SageMaker names a run when it starts; the pipeline is exact"
+NAMED_LATER = (
+    "CloudFormation and CloudWatch name their things when they make them, beginning with the environment's name"
+)
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
 EXPLAINED = [  # construct path, finding, reason
@@ -66,7 +69,7 @@ EXPLAINED = [  # construct path, finding, reason
     (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
     (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r"ArtifactBucket\w+/captured/amplify-\w+/\*", CAPTURES),
-    (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/amplify-\w+/model/\*", CAPTURES),
+    (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/model/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/drift/\*", REPORTS),
     (r"monitoring/Drift/PipelineRole", r":processing-job/pipelines-\*", JOB_NAMES),
     (r"training/RunWatch/Watcher/Role", r":training-job/pipelines-\*", JOB_NAMES),
@@ -78,6 +81,22 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/(Training|Registration)Pipeline/Role", r":model-package/amplify-\w+/\*", VERSIONS),
     (r"training/ImageBuild/Role", r"ArtifactBucket\w+/images/(cpu|gpu)-\w+/\*", RECORDS),
     (r"training/ImageBuild/Role", r"Resource::\*", NO_RESOURCE),
+    (r"people/TrainerPolicy", r"DataBucket\w+/(proteins|heldout|weights)/\*", THE_INPUT),
+    (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),
+    (r"people/(Trainer|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
+    (r"people/AuditorPolicy", r"ArtifactBucket\w+/drift/\*", REPORTS),
+    (r"people/(Trainer|Auditor)Policy", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
+    (r"people/(Trainer|Approver|Auditor)Policy", r":pipeline/amplify-\w+(-register|-drift)?/execution/\*", EXECUTIONS),
+    (r"people/(Trainer|Approver|Auditor)Policy", r":model-package/amplify-\w+/\*", VERSIONS),
+    (r"people/(Trainer|Approver|Auditor)Policy", r"Resource::\*", NO_RESOURCE),
+    (r"people/(Trainer|Auditor)Policy", r":log-group:/aws/sagemaker/(Processing|Training)Jobs:\*", LOG_STREAMS),
+    (r"people/AuditorPolicy", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
+    (r"people/(Trainer|Approver|Auditor)Policy", r":stack/amplify-\w+-\*/\*", NAMED_LATER),
+    (r"people/AuditorPolicy", r":(log-group|alarm):amplify-\w+-\*(:\*)?", NAMED_LATER),
+    (r"people/AuditorPolicy", r":(role|policy)/amplify-\w+-\*", NAMED_LATER),
+    (r"workbench/Role", r":log-group:/aws/sagemaker/NotebookInstances:\*", LOG_STREAMS),
+    (r"workbench/Role", r":ec2:[\w-]+:\d+:network-interface/\*", INTERFACES),
+    (r"workbench/Role", r"Resource::\*", NO_RESOURCE),
 ]
 
 

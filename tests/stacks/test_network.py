@@ -200,7 +200,9 @@ def test_models_are_asked_through_the_network_by_their_own_name_only() -> None:
         if str(one["Properties"]["ServiceName"]).endswith("sagemaker.runtime")
     ]
     [statement] = runtime
-    assert statement["Resource"] == "arn:aws:sagemaker:us-east-1:333333333333:endpoint/amplify-prod"
+    assert statement["Resource"] == [
+        f"arn:aws:sagemaker:us-east-1:333333333333:{kind}/amplify-prod" for kind in ("endpoint", "inference-component")
+    ]
 
 
 def test_subnets_share_the_addresses_out_among_the_named_zones() -> None:
@@ -212,7 +214,7 @@ def test_subnets_share_the_addresses_out_among_the_named_zones() -> None:
     ]
 
 
-def test_jobs_reach_endpoints_s3_and_their_own_kind_and_endpoints_let_in_by_https_only() -> None:
+def test_groups_reach_s3_and_endpoints_by_https_and_jobs_their_own_kind_and_nothing_else() -> None:
     template = all_templates()["prod/network"]
     groups = {id_: id_.removeprefix("Private")[:-8] for id_ in resources(template, "AWS::EC2::SecurityGroup")}
 
@@ -235,6 +237,7 @@ def test_jobs_reach_endpoints_s3_and_their_own_kind_and_endpoints_let_in_by_http
         == {
             ("JobsGroup", "EndpointsGroup", 443),
             ("ServingGroup", "EndpointsGroup", 443),
+            ("WorkbenchGroup", "EndpointsGroup", 443),
             ("JobsGroup", "JobsGroup", None),
         }
     )

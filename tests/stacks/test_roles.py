@@ -234,7 +234,7 @@ def each_at(where: str, actions: tuple[str, ...]) -> dict[str, set[str]]:
 
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 PUSH = ("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage")
-KEY = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey")
+KEY = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey")
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 
 

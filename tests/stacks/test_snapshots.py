@@ -9,10 +9,11 @@ from tests.stacks.update_snapshots import SNAPSHOTS, snapshot
 STACKS = [
     f"{environment}/{stack}"
     for environment, stacks in {
-        "local": ("storage", "registry", "training", "endpoint", "monitoring"),
-        "dev": ("storage", "registry", "training", "endpoint", "monitoring"),
-        "staging": ("storage", "registry", "network", "endpoint", "monitoring"),
-        "prod": ("storage", "registry", "network", "endpoint", "monitoring"),
+        "local": ("storage", "registry", "training", "people", "endpoint", "monitoring"),
+        "dev": ("storage", "registry", "training", "people", "endpoint", "monitoring"),
+        "staging": ("storage", "registry", "network", "people", "endpoint", "monitoring"),
+        "prod": ("storage", "registry", "network", "people", "endpoint", "monitoring"),
+        "workbench-dev": ("workbench",),  # for the tests only: what dev and others may have
         "watched-prod": ("monitoring",),  # for the tests only: with everything that can be watched
         "modes": tuple(EXAMPLES),  # for the tests only: what an endpoint can be
     }.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from operate.cdk import jsii_cache
-from tests.stacks.synthesis import RELEASES, ROOT, assembly, templates, templates_in
+from tests.stacks.synthesis import RELEASES, ROOT, templates, templates_in
 
 HOSTILE = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -28,7 +28,6 @@ CDK_JSON = {
     "context": {
         "@aws-cdk/core:bootstrapQualifier": "theirs",
         "releases": "/nowhere",
-        "aws:cdk:disable-asset-staging": True,
     },
 }
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
@@ -73,7 +72,9 @@ def test_the_command_line_gives_the_same_bytes_whatever_aws_settings_surround_it
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert files(tmp_path / "out") == files(assembly())
+    # Not with the assembly of this process: the CDK stages an asset once a process, beside the app that came first.
+    assert synthesise(tmp_path / "quiet").startswith("exit 0")
+    assert files(tmp_path / "out") == files(tmp_path / "quiet")
 
 
 def test_synthesis_loads_neither_the_model_nor_an_aws_client_and_looks_nothing_up(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """What the settings of every endpoint mode share: who may call it, and the refusal of what belongs to another mode."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
-from stacks.config.checks import not_matching, out_of_range, raise_if_any
+from stacks.config.checks import out_of_range, raise_if_any
 from stacks.config.endpoint.modes import Feature, Mode, permits, refusal
+from stacks.config.people import role_faults
 from stacks.hosting_types import Use, check, scales
 
 MOST_INSTANCES = 100
@@ -22,9 +22,6 @@ LARGEST_SCAN_TOKENS = 4_194_304
 
 SERVER_BODY_MB = 6
 """The largest body it reads, in every mode. `MAX_BODY_BYTES` of model_code/amplify_lm/uploads.py."""
-
-ROLE_NAME = r"[\w+=,.@-]{1,64}"
-ROLE_ARN = rf"arn:aws[a-z-]*:iam::(\d{{12}}):role/(?:[\x21-\x7e]+/)?({ROLE_NAME})"
 
 # Settings that are the use of a feature: given to a mode without it, the answer is the table's.
 _FEATURE_OF_A_SETTING: dict[str, Feature] = {
@@ -72,31 +69,7 @@ class EndpointSettings:
         return f"{name} is no setting of mode {cls.mode}: it has {', '.join(sorted(known))}"
 
     def _common_faults(self) -> Iterable[str]:
-        given: object = self.invokers
-        if not isinstance(given, tuple):
-            yield f"invokers is {given!r}: give a tuple of role names or ARNs"
-            return
-        for role in given:
-            wanted = "the name or the ARN of an IAM role, such as analysis-notebooks"
-            yield from not_matching("invokers", role, f"{ROLE_NAME}|{ROLE_ARN}", wanted)
-            if "/aws-reserved/" in str(role) or str(role).startswith(("AWSReservedSSO_", "AWSServiceRole")):
-                yield (
-                    f"invokers holds {role}: IAM lets nobody attach policies to this role; "
-                    "name the policy amplify-<env>-invoke in its permission set"
-                )
-        if len(set(map(str, given))) < len(given):
-            yield f"invokers is {given}: give each once"
-
-
-def role_account(invoker: str) -> str | None:
-    """The account in a role's ARN; None where only a name is given."""
-    match = re.fullmatch(ROLE_ARN, invoker)
-    return match[1] if match else None
-
-
-def role_name(invoker: str) -> str:
-    """The name of a role given by name or ARN: what IAM attaches policies to."""
-    return invoker.rpartition("/")[2]
+        yield from role_faults("invokers", self.invokers, "amplify-<env>-invoke")
 
 
 def type_faults(instance_type: str, use: Use) -> Iterable[str]:

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from local_aws.processes import wait_until
-from tests.local_aws.small_images import make_bucket, push_image
+from tests.local_aws.small_images import ROLE, make_bucket, push_image
 from tests.local_aws.strict.conftest import ACCOUNT, allow
 
 BUCKET = "strict-jobs"
@@ -44,6 +44,8 @@ def image(strict):
     make_bucket(strict.admin, BUCKET)
     strict.admin("s3").put_object(Bucket=BUCKET, Key="in/one.txt", Body=b"one")
     strict.admin("s3").put_object(Bucket=BUCKET, Key="other/secret", Body=b"secret")
+    builds = {"Effect": "Allow", "Principal": {"Service": "codebuild.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    strict.role(allow("*", "*"), trust=builds, name=ROLE.rpartition("/")[2])
     return push_image(strict.admin, "strict-test", LAUNCH)
 
 

@@ -87,6 +87,26 @@ def test_a_condition_on_the_service_is_met_through_s3(strict, key):
     assert reader.get_object(Bucket=BUCKET, Key="there")["Body"].read() == b"secret"
 
 
+def test_s3_names_the_object_as_the_encryption_context_and_the_bucket_where_it_has_a_bucket_key(strict, key):
+    def reader(arn):
+        about = {"StringEquals": {"kms:EncryptionContext:aws:s3:arn": arn}}
+        return strict.user(S3_RIGHTS, allow("kms:Decrypt", key, **about))("s3")
+
+    bucket = f"arn:aws:s3:::{BUCKET}"
+    of_the_object, of_the_bucket = reader(f"{bucket}/there"), reader(bucket)
+    assert of_the_object.get_object(Bucket=BUCKET, Key="there")["Body"].read() == b"secret"
+    assert refusal(of_the_bucket.get_object, Bucket=BUCKET, Key="there")["Code"] == "AccessDenied"
+    s3 = strict.admin("s3")
+    before = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]
+    shared = {"Rules": [rule | {"BucketKeyEnabled": True} for rule in before["Rules"]]}
+    s3.put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration=shared)
+    try:
+        assert of_the_bucket.get_object(Bucket=BUCKET, Key="there")["Body"].read() == b"secret"
+        assert refusal(of_the_object.get_object, Bucket=BUCKET, Key="there")["Code"] == "AccessDenied"
+    finally:
+        s3.put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration=before)
+
+
 def test_what_the_keys_own_policy_denies_nobody_may(strict, key):
     reader = strict.user(S3_RIGHTS, allow("kms:Decrypt", key))
     arn, kms = reader("sts").get_caller_identity()["Arn"], strict.admin("kms")

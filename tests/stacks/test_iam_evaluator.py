@@ -1,0 +1,62 @@
+"""The evaluator that the attacks are judged by: a wrong one would let all of them pass for refused."""
+
+import pytest
+
+from tests.stacks.iam import Call, allows, matches
+
+READ = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/proteins/*"}
+
+
+def allowed(
+    *statements: dict[str, object], action: str = "s3:GetObject", key: str = "proteins/x", **context: str
+) -> bool:
+    return allows(statements, Call(action=action, resource=f"arn:aws:s3:::b/{key}", context=context))
+
+
+def test_nothing_is_allowed_but_what_a_statement_names() -> None:
+    assert allowed(READ)
+    assert not allowed()
+    assert not allowed(READ, action="s3:PutObject")
+    assert not allowed(READ, key="heldout/x")
+    assert not allowed(READ, key="Proteins/x")
+    assert allowed(READ, action="S3:getobject")
+
+
+def test_a_denial_is_stronger_than_any_permission() -> None:
+    assert not allowed(READ, {"Effect": "Deny", "Action": "s3:*", "Resource": "*"})
+    assert allowed(READ, {"Effect": "Deny", "Action": "s3:Delete*", "Resource": "*"})
+
+
+@pytest.mark.parametrize(
+    ("condition", "given", "holds"),
+    [
+        ({"StringEquals": {"k": "a"}}, "a", True),
+        ({"StringEquals": {"k": ["a", "b"]}}, "b", True),
+        ({"StringEquals": {"k": "a*"}}, "ab", False),
+        ({"StringLike": {"k": "a*"}}, "ab", True),
+        ({"StringLike": {"k": "a?"}}, "abc", False),
+        ({"ArnEquals": {"k": "arn:aws:iam::*:role/x"}}, "arn:aws:iam::1:role/x", True),
+        ({"Bool": {"k": "true"}}, "true", True),
+        ({"Bool": {"k": "true"}}, "false", False),
+        ({"StringEquals": {"k": "a", "other": "b"}}, "a", False),
+        ({"StringEquals": {"k": "a"}, "Bool": {"k": "true"}}, "a", False),
+    ],
+)
+def test_every_condition_has_to_hold(condition: dict[str, object], given: str, holds: bool) -> None:
+    assert allowed(READ | {"Condition": condition}, k=given) is holds
+    assert not allowed(READ | {"Condition": condition})
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [{"Condition": {"StringNotEquals": {"k": "a"}}}, {"Condition": {"IpAddress": {"k": "a"}}}, {"NotPrincipal": "*"}],
+)
+def test_what_it_does_not_know_it_does_not_judge(unknown: dict[str, object]) -> None:
+    with pytest.raises(NotImplementedError):
+        allowed(READ | unknown)
+
+
+def test_a_star_spans_everything_and_other_signs_are_themselves() -> None:
+    assert matches("runs/a/b/model/x", "runs/*/model/*")
+    assert not matches("runsXmodel", "runs.model")
+    assert matches("a\nb", "a*b")
