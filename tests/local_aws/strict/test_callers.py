@@ -175,6 +175,21 @@ def test_conditions_of_sagemaker_bound_a_request(strict):
     create(**training_job(role, EnableNetworkIsolation=True))
 
 
+def test_scaling_is_changed_by_those_only_who_may(strict):
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/e/variant/v",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    nobody = strict.user()("application-autoscaling")
+    code, message = refused(nobody.register_scalable_target, **target, MinCapacity=1, MaxCapacity=2)
+    assert (code, "application-autoscaling:RegisterScalableTarget" in message) == ("AccessDeniedException", True)
+    dimension = {"StringEquals": {"application-autoscaling:service-namespace": "sagemaker"}}
+    somebody = strict.user(allow("application-autoscaling:*", "*", **dimension))("application-autoscaling")
+    code, _ = refused(somebody.register_scalable_target, **target, MinCapacity=1, MaxCapacity=2)
+    assert code == "ValidationException"  # there is no such endpoint: so far it came
+
+
 # ---- roles that are handed over --------------------------------------------------------------------------------------
 
 

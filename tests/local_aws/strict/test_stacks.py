@@ -181,3 +181,24 @@ def test_a_function_whose_role_does_not_trust_lambda_does_not_run(strict):
     assert deploy(strict.admin, template(F=made))[0] == "CREATE_COMPLETE"
     answer = strict.admin("lambda").invoke(FunctionName=made["Properties"]["FunctionName"])
     assert "cannot be assumed by Lambda" in answer["Payload"].read().decode()
+
+
+ANSWERS = """
+import json, urllib.request
+def handler(event, context):
+    members = ("StackId", "RequestId", "LogicalResourceId")
+    body = {"Status": "SUCCESS", "PhysicalResourceId": "it", **{member: event[member] for member in members}}
+    request = urllib.request.Request(event["ResponseURL"], json.dumps(body).encode(), method="PUT")
+    urllib.request.urlopen(request, timeout=20).close()
+"""
+
+
+def test_a_function_answers_cloudformation_as_over_any_https(strict):
+    made = function(strict.role(trust=TRUSTS_LAMBDA))
+    made["Properties"]["Code"] = {"ZipFile": ANSWERS}
+    thing = {
+        "Type": "Custom::Thing",
+        "Properties": {"ServiceToken": {"Fn::GetAtt": ["F", "Arn"]}, "ServiceTimeout": 30},
+    }
+    status, reasons = deploy(strict.admin, template(F=made, T=thing))
+    assert status == "CREATE_COMPLETE", reasons
