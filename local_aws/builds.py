@@ -8,6 +8,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -109,7 +110,8 @@ class _Log:
         try:
             self._logs.create_log_stream(**self._where)
         except self._logs.exceptions.ResourceNotFoundException:  # a project without a group of its own
-            self._logs.create_log_group(logGroupName=group)
+            with suppress(self._logs.exceptions.ResourceAlreadyExistsException):  # another build was first
+                self._logs.create_log_group(logGroupName=group)
             self._logs.create_log_stream(**self._where)
 
     def say(self, line: str) -> None:

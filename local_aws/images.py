@@ -179,10 +179,11 @@ def _bundle(sha256: str, account: str, region: str, *, bucket: str = "", key: st
     try:
         content = client("s3", account, region).get_object(Bucket=bucket, Key=key)["Body"].read()
     except ClientError as error:
-        raise ImageError(
-            f"the code bundle s3://{bucket}/{key} cannot be read ({error.response['Error']['Code']}): "
-            "deploy the stack that names it, `cdk deploy` uploads it"
-        ) from error
+        code = error.response["Error"]["Code"]
+        why = f": {error}"
+        if code in ("NoSuchKey", "NoSuchBucket"):
+            why = f" ({code}): deploy the stack that names it, `cdk deploy` uploads it"
+        raise ImageError(f"the code bundle s3://{bucket}/{key} cannot be read{why}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ImageError(f"the code bundle s3://{bucket}/{key} was changed: its SHA-256 is {found}; deploy it again")
