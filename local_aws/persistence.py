@@ -39,7 +39,8 @@ class Saver(threading.Thread):
         self._loop = loop
         self._ended = threading.Event()
         self._wake = threading.Event()
-        self._lock = threading.Lock()
+        self._copying, self._writing = threading.Lock(), threading.Lock()
+        self._newest_copy, self._newest_written = 0, 0
         self._written: dict[str, bytes] = {}  # service -> digest of what its file holds
 
     def run(self) -> None:
@@ -48,7 +49,7 @@ class Saver(threading.Thread):
             self._wake.clear()
             began = time.monotonic()
             try:
-                self._save(asyncio.run_coroutine_threadsafe(_copies_on_loop(), self._loop).result())
+                self._save(*asyncio.run_coroutine_threadsafe(self._copied_on_loop(), self._loop).result())
             except Exception:
                 logger.exception("the state cannot be saved; trying again")
             # A machine that is busy with other things makes saving slow: what was answered must not wait long for that.
@@ -60,15 +61,27 @@ class Saver(threading.Thread):
 
     def save_now(self) -> None:
         """Write everything before this returns. On the event loop only."""
-        self._save(_copies())
+        self._save(*self._copied())
 
     def finish(self) -> None:
         """The last save, at once, on whatever thread ends the server."""
         self._ended.set()
-        self._save(_copies())
+        self._save(*self._copied())
 
-    def _save(self, tables: dict[str, Any]) -> None:
-        with self._lock:
+    async def _copied_on_loop(self) -> tuple[int, dict[str, Any]]:
+        return self._copied()
+
+    def _copied(self) -> tuple[int, dict[str, Any]]:
+        """All tables, and which copy of them this is."""
+        with self._copying:
+            self._newest_copy += 1
+            return self._newest_copy, _copies()
+
+    def _save(self, number: int, tables: dict[str, Any]) -> None:
+        with self._writing:
+            if number < self._newest_written:
+                return  # `save_now` was quicker: a stack that it wrote as being deleted must not become complete again
+            self._newest_written = number
             changed: dict[str, str] = {}
             digests: dict[str, bytes] = {}
             for service, table in tables.items():
@@ -103,10 +116,6 @@ def _write_together(folder: Path, texts: dict[str, str]) -> None:
 def _write_each(folder: Path, texts: dict[str, str]) -> None:
     for service, text in texts.items():
         write_whole(folder / f"{service}.json", text)
-
-
-async def _copies_on_loop() -> dict[str, Any]:
-    return _copies()
 
 
 def _copies() -> dict[str, Any]:

@@ -155,3 +155,14 @@ def test_tables_that_belong_together_are_all_of_one_moment_wherever_their_writin
     found = {name: (tmp_path / f"{name}.json").read_text() for name in names}
     assert found == (old if written == 0 else new)
     assert len(list(tmp_path.iterdir())) == len(names)
+
+
+def test_a_copy_that_was_overtaken_on_its_way_to_the_disk_is_not_written_over_the_newer_one(tmp_path, monkeypatch):
+    status = "CREATE_COMPLETE"
+    monkeypatch.setattr(persistence, "state_of_services", lambda: {"cloudformation": lambda: {"status": status}})
+    saver = persistence.Saver(tmp_path, None)
+    overtaken = saver._copied()
+    status = "DELETE_IN_PROGRESS"
+    saver.save_now()
+    saver._save(*overtaken)
+    assert "DELETE_IN_PROGRESS" in (tmp_path / "cloudformation.json").read_text()
