@@ -19,8 +19,10 @@ from local_aws import (
     api,
     builds,
     cloudformation,
+    drift,
     interrupted_stacks,
     lifecycle,
+    ministack_existing,
     ministack_patches,
     networks,
     recorded_types,
@@ -50,6 +52,9 @@ def run(ours: Settings) -> int:
     scaling_types.install()
     recorded_types.install()
     networks.install()
+    ministack_existing.refuse_second_repositories()
+    ministack_existing.let_import("AWS::ECR::Repository", "RepositoryName", ministack_existing.repository)
+    drift.install()
     ministack_patches.miss_images()
     ministack_patches.run_builds(builds.carry_out)
     if ours.strict:

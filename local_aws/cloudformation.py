@@ -16,6 +16,7 @@ from typing import Any
 from local_aws import api, store, validation
 from local_aws.errors import SageMakerError
 from local_aws.interrupted_stacks import about_to_touch
+from local_aws.ministack_existing import let_import
 from local_aws.ministack_patches import Created, Properties, account, add_resource_type, physical_name, region
 from local_aws.store import Scope
 
@@ -94,6 +95,8 @@ def install() -> None:
         add_resource_type(
             f"AWS::SageMaker::{kind.noun}", create=handler.create, update=handler.update, delete=handler.delete
         )
+        if kind.noun == "ModelPackageGroup":  # the one that our stacks retain
+            let_import(f"AWS::SageMaker::{kind.noun}", kind.arn, handler.find)
 
 
 class _Handler:
@@ -142,6 +145,11 @@ class _Handler:
         self._call(f"Delete{self._kind.noun}", {self._kind.name: name})
         while self._describe(name) is not None:
             time.sleep(POLL_SECONDS)
+
+    def find(self, physical_id: str) -> Created | None:
+        """What creating it gave; None where there is none."""
+        found = None if self._describe(_name(physical_id)) is None else self._created(_name(physical_id))
+        return found if found and found[0] == physical_id else None
 
     def _replace(self, name: str, new: Properties, stack_name: str, logical_id: str) -> Created:
         """A new one beside the old: CloudFormation deletes that one when the whole update is done."""

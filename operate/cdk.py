@@ -1,8 +1,9 @@
-"""The real CDK command line, the one that package-lock.json pins: synthesise, bootstrap, deploy.
+"""The real CDK command line, the one that package-lock.json pins: synthesise, bootstrap, deploy, destroy.
 
 It writes to a log file; a person sees its latest line while it works, and the part that matters when it fails.
 """
 
+import json
 import os
 import re
 import shlex
@@ -78,6 +79,18 @@ class Cdk:
             command, env={**self.aws.environ, **_without(QUIET, "CI", "NO_COLOR")}, check=False
         ).returncode:
             raise OperateError("The deployment did not go through.", todo="What is above says why.")
+
+    def take_over(self, stack: str, resources: Mapping[str, Mapping[str, str]], show: Show) -> None:
+        """Make a stack of resources that are there: their logical ids, and by which property each is found. Nothing is
+        changed of them, and nothing else is made; `deploy` does the rest. Raises OperateError."""
+        mapping = self.assembly.parent / "take-over.json"
+        mapping.write_text(json.dumps(resources, indent=1), encoding="utf-8")
+        arguments = ["import", stack, "--resource-mapping", str(mapping), "--progress", "events"]
+        self._run(["--app", str(self.assembly), *arguments], DEPLOY_LIMIT_S, show)
+
+    def destroy(self, stacks: str, show: Show) -> None:
+        """Delete the stacks of a pattern, each before those it needs, but what they retain. Raises OperateError."""
+        self._run(["--app", str(self.assembly), "destroy", stacks, "--force"], DEPLOY_LIMIT_S, show)
 
     def _home(self, verb: str) -> dict[str, str]:
         """A home of its own: `~/.cdk.json` has profiles, which lead away from local AWS, and context, which changes
@@ -163,7 +176,7 @@ def jsii_cache(environ: Mapping[str, str]) -> Path:
 
 
 def _verb(arguments: list[str]) -> str:
-    return next(word for word in arguments if word in ("synth", "bootstrap", "deploy"))
+    return next(word for word in arguments if word in ("synth", "bootstrap", "deploy", "import", "destroy"))
 
 
 def _text_from(log: Path, begin: int) -> str:

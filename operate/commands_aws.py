@@ -11,7 +11,7 @@ from rich.table import Table
 from local_aws import server
 from operate import aws as aws_access
 from operate import demo as the_demo
-from operate import deployment, doctor, releases
+from operate import deployment, doctor, releases, retained
 from operate.cdk import Cdk
 from operate.errors import OperateError
 from operate.screen import Step, shown, watched
@@ -100,13 +100,17 @@ def status(context: typer.Context, env: Env = "local", as_json: Json = False) ->
     out.print(f"served:   {served or trouble}", highlight=False)
 
 
+def _cdk(aws: aws_access.Aws, settings: Settings) -> Cdk:
+    folder = settings.state / ("" if aws.is_local else aws.environment.name)
+    return Cdk(aws=aws, releases=settings.releases, assembly=folder / "cdk.out", log=folder / "cdk.log")
+
+
 @app.command()
 def deploy(context: typer.Context, env: Env = "local") -> None:
     """Deploy an environment's stacks with the CDK; the endpoint too, where releases/<env>.json names a model."""
     settings: Settings = context.obj
     aws = aws_access.connect(environment_named(env), settings)
-    folder = settings.state / ("" if aws.is_local else env)
-    cdk = Cdk(aws=aws, releases=settings.releases, assembly=folder / "cdk.out", log=folder / "cdk.log")
+    cdk = _cdk(aws, settings)
     pin = releases.read(settings.releases, env)
     if pin and not releases.is_registered(aws, pin):
         raise OperateError(
@@ -119,12 +123,51 @@ def deploy(context: typer.Context, env: Env = "local") -> None:
         if aws.is_local:
             if settings.local_user is None:  # bootstrapping is the administrator's
                 cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
+            retained.take_over(cdk, step.show, step.say)
             cdk.deploy(f"{env}/*", lambda line: step.show(f"cdk deploy: {line}"), method="direct")
     if not aws.is_local:  # the command line's own questions about permissions need the terminal
+        retained.take_over(cdk, lambda _line: None, out.print)
         cdk.deploy_with_approval(f"{env}/*")
     if pin:
         deployment.check_serves(aws, pin["model_package_arn"])
     status(context, env)
+
+
+@app.command()
+def destroy(
+    context: typer.Context,
+    env: Env = "local",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Delete an environment's stacks. Proteins, models, images and their key are kept, for the next deployment."""
+    settings: Settings = context.obj
+    aws = aws_access.connect(environment_named(env), settings)
+    deployed = deployment.stacks(aws)
+    if not deployed:
+        out.print("Nothing is deployed.")
+        return
+    if protected := deployment.protected(aws):
+        raise OperateError(
+            f"These stacks are protected against termination: {', '.join(protected)}.",
+            todo=f"Set termination_protection=False for {env} in environments.py, deploy that, and destroy then.",
+        )
+    names = ", ".join(stack.name for stack in deployed)
+    if not yes and not typer.confirm(f"Delete the stacks {names} of account {aws.environment.account}?"):
+        raise typer.Abort
+    cdk = _cdk(aws, settings)
+    with watched(Step(out, "destroy")) as step:
+        step.show("cdk synth")
+        cdk.synth(lambda line: step.show(f"cdk synth: {line}"))
+        if strangers := [stack.name for stack in deployed if stack.name not in retained.stacks_of(aws, cdk.assembly)]:
+            raise OperateError(
+                f"Nobody would delete {', '.join(strangers)}, which the code of this tree does not make: "
+                f"was releases/{env}.json removed, or a part of the environment?",
+                todo="Bring it back, or delete that stack first: `aws cloudformation delete-stack --stack-name …`.",
+            )
+        cdk.destroy(f"{env}/*", lambda line: step.show(f"cdk destroy: {line}"))
+        for stack in deployed:
+            for kind, identifier in retained.of_deleted(aws, stack.name).values():
+                step.say(f"kept: {kind} {identifier}")
 
 
 @app.command(name="doctor")

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from local_aws import server
 from operate import aws as aws_access
-from operate import data, deployment, fasta, pipeline_run, proteomes, releases, report
+from operate import data, deployment, fasta, pipeline_run, proteomes, releases, report, retained
 from operate import image as images
 from operate.aws import Aws
 from operate.cdk import Cdk
@@ -133,6 +133,7 @@ def deploy_stacks(cdk: Cdk, settings: Settings, screen: Screen) -> None:
         step.show("cdk synth")
         cdk.synth(lambda line: step.show(f"cdk synth: {line}"))
         cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
+        retained.take_over(cdk, step.show, step.say)
         before = {stack.name for stack in deployment.stacks(cdk.aws)}
         cdk.deploy("local/*", lambda line: step.show(f"cdk deploy: {line}"), method="direct")
         for stack in deployment.stacks(cdk.aws):

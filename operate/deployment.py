@@ -54,6 +54,19 @@ def stacks(aws: Aws) -> list[Stack]:
     return found
 
 
+def status_of(aws: Aws, name: str) -> str | None:
+    """A stack's status; None where there is no stack of this name."""
+    described = _describe(aws.client("cloudformation"), name)
+    return described["StackStatus"] if described is not None else None
+
+
+def protected(aws: Aws) -> list[str]:
+    """The deployed stacks that are protected against termination."""
+    cloudformation = aws.client("cloudformation")
+    described = [_describe(cloudformation, f"amplify-{aws.environment.name}-{stack}") for stack in STACKS]
+    return [stack["StackName"] for stack in described if stack and stack.get("EnableTerminationProtection")]
+
+
 def served_package(aws: Aws) -> str:
     """The ARN of the model package that is served now, from the endpoint itself. Raises OperateError."""
     model = aws.client("sagemaker").describe_model(ModelName=_served_model(aws))
