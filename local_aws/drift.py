@@ -105,8 +105,7 @@ def like(expected: Any, now: Any) -> Any:
 
 
 def _bucket(bucket: str, expected: Properties) -> Properties | None:
-    """Encryption, life-cycle, logging and public access. What is as it was set is told in the template's words, all else
-    in S3's."""
+    """Encryption, life-cycle, logging and public access: what is as it was set in the template's words, else in S3's."""
     asked: dict[str, tuple[str, str, Callable[[Properties], Any]]] = {
         "BucketEncryption": ("encryption", "GetBucketEncryption", s3_buckets.encryption),
         "LifecycleConfiguration": ("lifecycle", "GetBucketLifecycleConfiguration", s3_buckets.lifecycle),
