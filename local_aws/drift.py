@@ -12,11 +12,13 @@ from typing import Any
 from botocore.parsers import RestXMLParser
 from botocore.session import get_session
 
-from local_aws import api, ministack_existing, s3_buckets, validation
+from local_aws import api, s3_buckets, validation
 from local_aws.cloudformation import TYPES, ResourceType
 from local_aws.errors import SageMakerError
-from local_aws.ministack_existing import Reader, compare
-from local_aws.ministack_patches import Properties, account, region
+from local_aws.ministack_hooks import existing
+from local_aws.ministack_hooks.cloudformation import Properties
+from local_aws.ministack_hooks.existing import Reader, compare
+from local_aws.ministack_hooks.requests import account, region
 from local_aws.store import Scope
 
 S3 = get_session().get_service_model("s3")
@@ -115,7 +117,7 @@ def _bucket(bucket: str, expected: Properties) -> Properties | None:
     found = {}
     for name, (what, operation, translate) in asked.items():
         if name in expected:
-            now = _parsed(operation, ministack_existing.bucket_configuration(bucket, what))
+            now = _parsed(operation, existing.bucket_configuration(bucket, what))
             if now is not None:
                 found[name] = expected[name] if _texts(now) == _texts(translate(expected[name])) else now
     return found
@@ -145,12 +147,12 @@ def _texts(value: Any) -> Any:
 
 
 def _bucket_policy(_physical_id: str, expected: Properties) -> Properties | None:
-    policy = ministack_existing.bucket_policy(expected["Bucket"])
+    policy = existing.bucket_policy(expected["Bucket"])
     return None if policy is None else {"PolicyDocument": policy}
 
 
 def _topic_policy(_physical_id: str, expected: Properties) -> Properties | None:
-    policies = [ministack_existing.topic_policy(topic) for topic in expected["Topics"]]
+    policies = [existing.topic_policy(topic) for topic in expected["Topics"]]
     changed = [policy for policy in policies if policy != expected["PolicyDocument"]]
     if not any(policies):
         return None
@@ -160,7 +162,7 @@ def _topic_policy(_physical_id: str, expected: Properties) -> Properties | None:
 def _inline_policy(physical_id: str, expected: Properties) -> Properties | None:
     """One document on several roles: the first that differs is told of, and the roles that still have one."""
     name = expected.get("PolicyName", physical_id)
-    found = {role: ministack_existing.inline_policy(role, name) for role in expected.get("Roles", [])}
+    found = {role: existing.inline_policy(role, name) for role in expected.get("Roles", [])}
     there = {role: policy for role, policy in found.items() if policy is not None}
     if found and not there:
         return None
@@ -169,17 +171,17 @@ def _inline_policy(physical_id: str, expected: Properties) -> Properties | None:
 
 
 def _managed_policy(arn: str, _expected: Properties) -> Properties | None:
-    policy = ministack_existing.managed_policy(arn)
+    policy = existing.managed_policy(arn)
     return None if policy is None else {"PolicyDocument": policy}
 
 
 def _key(key_id: str, _expected: Properties) -> Properties | None:
-    found = ministack_existing.key(key_id)
+    found = existing.key(key_id)
     return found and {"KeyPolicy": found["policy"], "EnableKeyRotation": found["rotates"]}
 
 
 def _alarm(name: str, _expected: Properties) -> Properties | None:
-    found = ministack_existing.metric_alarm(name)
+    found = existing.metric_alarm(name)
     if found is None:
         return None
     now = {key: value for key, value in found.items() if value is not None}

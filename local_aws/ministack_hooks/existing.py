@@ -1,7 +1,4 @@
-"""Private names of ministack 1.5.33 again: those by which its CloudFormation looks at what is there already.
-
-It adopts resources (import), and compares them with their stacks (drift). The same rules as for `ministack_patches`.
-"""
+"""What CloudFormation has to do with what is there already: adopt it (import), and compare it with its stack (drift)."""
 
 import json
 from collections.abc import Callable, Collection
@@ -10,7 +7,7 @@ from typing import Any
 from ministack.services import cloudwatch, ecr, iam, kms, s3, sns
 from ministack.services.cloudformation import changesets, drift, provisioners
 
-from local_aws.ministack_patches import Alarm, Created, Properties
+from local_aws.ministack_hooks.cloudformation import Created, Properties
 
 Reader = Callable[[str, Properties], Properties | None]
 
@@ -125,9 +122,9 @@ def topic_policy(arn: str) -> Any:
     return _document((sns._topics.get(arn) or {}).get("attributes", {}).get("Policy"))
 
 
-def metric_alarm(name: str) -> Alarm | None:
+def metric_alarm(name: str) -> Properties | None:
     """A metric alarm, None where there is none."""
-    found: Alarm | None = cloudwatch._alarms.get(name)
+    found: Properties | None = cloudwatch._alarms.get(name)
     return found
 
 
