@@ -107,7 +107,7 @@ def like(expected: Any, now: Any) -> Any:
 
 
 def _bucket(bucket: str, expected: Properties) -> Properties | None:
-    """Encryption, life-cycle, logging and public access: what is as it was set in the template's words, else in S3's."""
+    """Encryption, life-cycle, logging and public access: what is as it was set in the template's words, else S3's."""
     asked: dict[str, tuple[str, str, Callable[[Properties], Any]]] = {
         "BucketEncryption": ("encryption", "GetBucketEncryption", s3_buckets.encryption),
         "LifecycleConfiguration": ("lifecycle", "GetBucketLifecycleConfiguration", s3_buckets.lifecycle),

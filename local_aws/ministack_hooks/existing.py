@@ -1,4 +1,4 @@
-"""What CloudFormation has to do with what is there already: adopt it (import), and compare it with its stack (drift)."""
+"""What CloudFormation does with what is there already: adopts it (import), and compares it with its stack (drift)."""
 
 import json
 from collections.abc import Callable, Collection
