@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ class Project:
     environ: dict[str, str]
     trap: Trap
 
-    def amplify(self, *arguments: str, fails: bool = False) -> str:
+    def amplify(self, *arguments: str, fails: bool = False, seconds: int = SECONDS) -> str:
         """Run the command; returns what it printed. It must succeed, or with `fails` end with code 1 and a message."""
         done = subprocess.run(
             [sys.executable, "-m", "operate.cli", *arguments],
@@ -83,7 +84,7 @@ class Project:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
         printed = done.stdout + done.stderr
@@ -120,6 +121,14 @@ def proteins(count: int, seed: int) -> str:
 
 @pytest.fixture(scope="session")
 def trap() -> Iterator[Trap]:
+    with listening() as remembered:
+        yield remembered
+
+
+@contextmanager
+def listening() -> Iterator[Trap]:
+    """The trap, set."""
+
     class Remember(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             remembered.seen.append(self.request.recv(1000))
