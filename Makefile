@@ -12,7 +12,7 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint types unit e2e proof snapshots bench parity test-gpu clean
+.PHONY: help setup demo down test lint types unit e2e proof lifecycle snapshots bench parity test-gpu clean
 
 help:           ## list the targets
 	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
@@ -43,6 +43,9 @@ e2e: setup      ## deploy, train, register, serve and ask, with a tiny recipe
 
 proof: setup    ## every long proof in full
 	$(RUN) -m pytest -q -m proof
+
+lifecycle: setup   ## the life of a deployment under requests: changes, failures, roll-backs, drift, destruction; its last line counts
+	@$(RUN) -m tests.e2e.life_cycle
 
 snapshots: setup   ## write the template snapshots anew, to be read in the pull request
 	CDK_VALIDATION=false $(RUN) -m tests.stacks.update_snapshots

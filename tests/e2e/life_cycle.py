@@ -256,7 +256,7 @@ def release_another_model(life: LifeCycle, requests: Requests) -> None:
     life.deploy()
     after = account.resources(aws, STACK)
     replaced = {name for name in before if before[name] != after[name]}
-    assert {name.rpartition("ModelEndpoint")[2][:-8] for name in replaced} == {"Model", "Config"}, replaced
+    assert {name.rpartition("ModelEndpoint")[2][:-8] for name in replaced} == {"Model", "EndpointConfig"}, replaced
     assert created_at(life) == created
     assert not any(before[name].rpartition("/")[2] in " ".join(account.inventory(aws)) for name in replaced)
     seen = requests.answered()
