@@ -56,6 +56,7 @@ def run(ours: Settings) -> int:
     recorded_types.install()
     networks.install()
     existing.refuse_second_repositories()
+    existing.attach_to_those_who_are_there()
     existing.let_import("AWS::ECR::Repository", "RepositoryName", existing.repository)
     drift.install()
     miss_images()

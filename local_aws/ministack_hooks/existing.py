@@ -59,6 +59,27 @@ def refuse_second_repositories() -> None:
     handlers["create"] = create_repository
 
 
+def attach_to_those_who_are_there() -> None:
+    """Let CloudFormation refuse a managed policy for a role that does not exist, as IAM does, and as ministack does for
+    inline policies: it would leave the role out without a word."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::IAM::ManagedPolicy"]
+    create, update = handlers["create"], handlers["update"]
+
+    def create_policy(logical_id: str, properties: Properties, stack_name: str) -> Created:
+        provisioners._iam_policy_require_entities(properties)
+        created: Created = create(logical_id, properties, stack_name)
+        return created
+
+    def update_policy(
+        physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str | None = None
+    ) -> Created:
+        provisioners._iam_policy_require_entities(new)
+        updated: Created = update(physical_id, old, new, stack_name, logical_id)
+        return updated
+
+    handlers.update(create=create_policy, update=update_policy)
+
+
 # ---- drift -----------------------------------------------------------------------------------------------------------
 
 

@@ -135,8 +135,10 @@ class LifeCycle:
         self.project.amplify("train", *LEARNING, *settings, "--watch")
         self.project.amplify("approve", "--yes")
 
-    def release_without_weights(self) -> dict[str, Any]:
-        """A package that somebody registered by hand, past the pipeline's gate: its archive lacks the weights."""
+    @contextmanager
+    def release_without_weights(self) -> Iterator[None]:
+        """What the pin names is a package that somebody registered by hand, past the pipeline's gate: its archive lacks
+        the weights. All is as it was, afterwards."""
         pin = json.loads(self.pin.read_text(encoding="utf-8"))
         s3, sagemaker = self.project.aws("s3"), self.project.aws("sagemaker")
         bucket, _, key = pin["artifact"]["s3_uri"].removeprefix("s3://").partition("/")
@@ -161,7 +163,13 @@ class LifeCycle:
         )["ModelPackageArn"]
         artifact = {**pin["artifact"], "s3_uri": f"s3://{bucket}/{key}", "version_id": version}
         number = int(arn.rpartition("/")[2])
-        return {**pin, "model_package_arn": arn, "model_package_version": number, "artifact": artifact}
+        try:
+            with self.released(
+                {**pin, "model_package_arn": arn, "model_package_version": number, "artifact": artifact}
+            ):
+                yield
+        finally:
+            sagemaker.delete_model_package(ModelPackageName=arn)
 
     # ---- the endpoint ------------------------------------------------------------------------------------------------
 
@@ -202,7 +210,7 @@ def release_what_cannot_start(life: LifeCycle, requests: Requests) -> None:
     """The container fails its ping: the stack rolls back, and all the while the old model alone answers."""
     [model] = requests.answered()
     config = life.config()
-    with life.released(life.release_without_weights()):
+    with life.release_without_weights():
         life.fail_to_deploy(STACK, "model.safetensors", "ping", "health check")
     assert life.config() == config
     only(requests, {model})

@@ -17,6 +17,7 @@ from local_aws import server
 from local_aws.processes import descendants, wait_until
 from operate.client import AmplifyClient, BusyError
 from tests.e2e.conftest import LEARNING, Project
+from tests.e2e.life_cycle import LifeCycle, change_things_by_hand, deploy_again, release_what_cannot_start
 
 pytestmark = pytest.mark.e2e
 
@@ -90,6 +91,19 @@ def test_code_that_changes_after_the_deployment_changes_nothing_until_the_next(p
     finally:
         for path, text in texts.items():
             path.write_text(text)
+
+
+def test_clients_notice_neither_a_deployment_of_nothing_new_nor_one_that_fails_nor_a_change_by_hand(
+    project: Project,
+) -> None:
+    life = LifeCycle(project)
+    with life.asked_without_a_pause() as requests:
+        deploy_again(life)
+        release_what_cannot_start(life, requests)
+        change_things_by_hand(life, requests)
+    assert life.tally.lost == []
+    assert (life.tally.deployments, life.tally.rolled_back) == (2, 1)
+    assert life.tally.requests > 100
 
 
 # ---- what the endpoint refuses, through InvokeEndpoint ---------------------------------------------------------------

@@ -70,6 +70,23 @@ def test_a_stack_does_not_take_a_repository_that_is_there_for_its_own(ministack)
         assert existing.repository("taken")
 
 
+def test_a_managed_policy_for_a_role_that_is_not_there_is_refused(ministack):
+    existing.attach_to_those_who_are_there()
+    allow = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [allow]}
+
+    def body(*roles):
+        return template("AWS::IAM::ManagedPolicy", PolicyDocument=document, Roles=roles)
+
+    made = call_cloudformation(ministack, "CreateStack", StackName="strangers", TemplateBody=body("nobody"))
+    assert "ROLLBACK_COMPLETE" in made
+    call_cloudformation(ministack, "CreateStack", StackName="no-strangers", TemplateBody=body())
+    told = call_cloudformation(ministack, "UpdateStack", StackName="no-strangers", TemplateBody=body("nobody"))
+    assert "UPDATE_ROLLBACK_COMPLETE" in told
+    found = cloudformation(ministack, "DescribeStackEvents", StackName="no-strangers")
+    assert "The role with name nobody cannot be found" in found
+
+
 def test_drift_is_what_our_reader_says_beside_ministacks_own(ministack):
     now = {"LifecycleConfiguration": "as it was"}
     existing.compare("AWS::S3::Bucket", lambda _id, _properties: now, ["LifecycleConfiguration"])
