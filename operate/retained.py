@@ -193,7 +193,7 @@ def _left_behind(aws: Aws, stack: str, synthesised: Synthesised, paths: Mapping[
             there[name] = identifier
     if not there:
         return None
-    taken = _self_contained(resources, set(there))
+    taken = self_contained(resources, set(there))
     return LeftBehind(
         path=synthesised.path,
         stack=stack,
@@ -216,7 +216,7 @@ def _identifier(aws: Aws, kind: Kind, properties: Mapping[str, Any], told: str |
         return told if error.response["Error"]["Code"] in DENIED else None
 
 
-def _self_contained(resources: Mapping[str, Any], chosen: set[str]) -> set[str]:
+def self_contained(resources: Mapping[str, Any], chosen: set[str]) -> set[str]:
     """Those of `chosen` that refer to nothing else of their stack: an import makes nothing that they would need."""
     while True:
         kept = {name for name in chosen if not (_references(resources[name]) & resources.keys()) - chosen}
