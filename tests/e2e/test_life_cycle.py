@@ -17,7 +17,8 @@ from local_aws import server
 from local_aws.processes import descendants, wait_until
 from operate.client import AmplifyClient, BusyError
 from tests.e2e.conftest import LEARNING, Project
-from tests.e2e.life_cycle import LifeCycle, change_things_by_hand, deploy_again, release_what_cannot_start
+from tests.e2e.life_cycle import change_things_by_hand, deploy_again, release_what_cannot_start
+from tests.e2e.living_project import LifeCycle
 
 pytestmark = pytest.mark.e2e
 
