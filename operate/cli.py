@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from local_aws.server import LocalAwsError
-from operate import commands_ask, commands_aws, commands_data, commands_image, commands_model
+from operate import commands_ask, commands_aws, commands_batch, commands_data, commands_image, commands_model
 from operate.client import EndpointError
 from operate.errors import InterruptedByPersonError, OperateError
 from operate.screen import print_error
@@ -26,8 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (commands_aws.app, commands_image.app, commands_data.app, commands_model.app, commands_ask.app):
-    app.add_typer(commands)
+for commands in (commands_aws, commands_image, commands_data, commands_model, commands_ask, commands_batch):
+    app.add_typer(commands.app)
 
 
 def main() -> None:

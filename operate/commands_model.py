@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from operate import aws as aws_access
-from operate import deployment, machine_choice, pipeline_run, releases, report
+from operate import batch, deployment, machine_choice, pipeline_run, releases, report
 from operate import image as images
 from operate.aws import Aws
 from operate.commands_aws import Env, Json, news, out
@@ -100,8 +100,12 @@ def watch(context: typer.Context, run: Run = "latest", env: Env = "local") -> No
 
 @app.command()
 def stop(context: typer.Context, run: Run = "latest", env: Env = "local") -> None:
-    """Stop a run; its training job saves a checkpoint first."""
+    """Stop a run, whose training job saves a checkpoint first; or a job of `amplify batch`, by its name."""
     aws = aws_access.connect(environment_named(env), context.obj)
+    if run.startswith(f"amplify-{env}-batch-"):
+        batch.stop(aws, run)
+        out.print(f"Job {run} is being stopped.", highlight=False)
+        return
     execution = execution_of(aws, run)
     pipeline_run.stop(aws, execution)
     out.print(f"Run {run_id(execution)} is being stopped.", highlight=False)

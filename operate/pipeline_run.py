@@ -175,6 +175,16 @@ def failure(aws: Aws, execution: str) -> OperateError:
     )
 
 
+def log_tail(aws: Aws, kind: str, name: str) -> str:
+    """The end of a job's log, such as a TransformJob's; nothing where the caller may not read it."""
+    try:
+        return _Tail(kind, _Job(kind, name)).last_lines(aws.client("logs"))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException"):
+            return ""
+        raise
+
+
 def job_of(step: Mapping[str, Any]) -> _Job | None:
     """The processing or training job of a step, once it has one."""
     for kind in ("ProcessingJob", "TrainingJob"):

@@ -133,6 +133,7 @@ ATTACKS: dict[str, Attack] = {
     "run jobs and pipelines of one's own": [
         *on(SAGEMAKER + ":training-job/mine", "sagemaker:CreateTrainingJob"),
         *on(SAGEMAKER + ":processing-job/mine", "sagemaker:CreateProcessingJob"),
+        *on(SAGEMAKER + ":transform-job/mine", "sagemaker:CreateTransformJob"),
         *on(SAGEMAKER + ":pipeline/{name}", "sagemaker:UpdatePipeline", "sagemaker:DeletePipeline"),
         *on(SAGEMAKER + ":pipeline/mine", "sagemaker:CreatePipeline", "sagemaker:StartPipelineExecution"),
     ],
@@ -181,6 +182,7 @@ MEANT_FOR: dict[str, set[str]] = {
     "read models": {
         *("training/PrepareRole", "training/EvaluateRole", "training/FetchRole", *PIPELINES),
         "people/ApproverPolicy",
+        "endpoint/PackagesRole",  # of transform jobs on any approved package
     },
     "write models": {"training/TrainRole", "training/FetchRole"},
     "write evaluations": {"training/EvaluateRole"},

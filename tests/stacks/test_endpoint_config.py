@@ -121,6 +121,7 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         (components, {"memory_mb_per_copy": 64}, "memory_mb_per_copy is 64: give a whole number from 128"),
         (components, {"cpus_per_copy": 0}, "cpus_per_copy is 0: give a whole number from 1 to 192"),
         # batch
+        (batch, {"named_packages": "yes"}, "named_packages is 'yes': give True or False"),
         (batch, {"max_payload_mb": 7}, "max_payload_mb is 7: give a whole number from 1 to 6"),
         (
             batch,

@@ -31,6 +31,10 @@ REQUESTS = "who asks names the request, and SageMaker the answer; the endpoint's
 TRANSFORMS = (
     "a transform job is named when it is started; its model is bound by condition, its name begins with the endpoint's"
 )
+PACKAGES = (
+    "the command names a job's model after the job, and SageMaker counts versions up; the model is isolated and its role "
+    "exact, by conditions"
+)
 RECORDS = "what is kept of one image: its inventory, its scan and its provenance; the folder of that image is exact"
 INTERFACES = "EC2 names a network interface when it is made; subnets and security group are exact, or a condition"
 REPORTS = "each report lies below its date; the prefix is exact, and what was written stays"
@@ -51,12 +55,12 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/(Prepare|Fetch)Role", r"DataBucket\w+/weights/\*", THE_INPUT),
     (r"training/EvaluateRole", r"DataBucket\w+/heldout/\*", THE_INPUT),
     (
-        r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/(Shadow)?Role|monitoring/DriftRole",
+        r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/(Shadow|Packages)?Role|monitoring/DriftRole",
         r"Resource::\*",
         NO_RESOURCE,
     ),
     (
-        r"training/(Prepare|Train|Evaluate)Role|endpoint/(Shadow)?Role|monitoring/DriftRole",
+        r"training/(Prepare|Train|Evaluate)Role|endpoint/(Shadow|Packages)?Role|monitoring/DriftRole",
         r":ec2:[\w-]+:\d+:network-interface/\*",
         INTERFACES,
     ),
@@ -67,7 +71,7 @@ EXPLAINED = [  # construct path, finding, reason
     ),
     (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
-    (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
+    (r"endpoint/(Role|PackagesRole|InvokePolicy)", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r"ArtifactBucket\w+/captured/amplify-\w+/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/model/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/drift/\*", REPORTS),
@@ -75,7 +79,12 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/RunWatch/Watcher/Role", r":training-job/pipelines-\*", JOB_NAMES),
     (r"training/RunWatch/Watcher/Role", r":pipeline/amplify-\w+(-register)?/execution/\*", EXECUTIONS),
     (r"training/RunWatch/Watcher/Role", r"Resource::\*", NO_RESOURCE),
-    (r"endpoint/(Role|InvokePolicy)", r"ArtifactBucket\w+/(async|transform)/amplify-\w+/\w+/\*", REQUESTS),
+    (r"endpoint/InvokePolicy", r":log-group:/aws/sagemaker/TransformJobs:log-stream:amplify-\w+-\*", TRANSFORMS),
+    (r"endpoint/InvokePolicy", r":stack/amplify-\w+-\*/\*", NAMED_LATER),
+    (r"endpoint/InvokePolicy", r":model(/amplify-\w+-batch-|-package/amplify-\w+/)\*", PACKAGES),
+    (r"endpoint/InvokePolicy", r"Resource::\*", NO_RESOURCE),
+    (r"endpoint/PackagesRole", r"ArtifactBucket\w+/runs/\*/model/\*", ONE_RUN),
+    (r"endpoint/(Role|PackagesRole|InvokePolicy)", r"ArtifactBucket\w+/(async|transform)/amplify-\w+/\w+/\*", REQUESTS),
     (r"endpoint/InvokePolicy", r":transform-job/amplify-\w+-\*", TRANSFORMS),
     (r"training/(Training|Registration)Pipeline/Role", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
     (r"training/(Training|Registration)Pipeline/Role", r":model-package/amplify-\w+/\*", VERSIONS),
