@@ -32,8 +32,8 @@ TRANSFORMS = (
     "a transform job is named when it is started; its model is bound by condition, its name begins with the endpoint's"
 )
 PACKAGES = (
-    "the command names a job's model after the job, and SageMaker counts versions up; the model is isolated and its role "
-    "exact, by conditions"
+    "the command names a job's model after the job, and SageMaker counts versions up; the model is isolated and its "
+    "role exact, by conditions"
 )
 RECORDS = "what is kept of one image: its inventory, its scan and its provenance; the folder of that image is exact"
 INTERFACES = "EC2 names a network interface when it is made; subnets and security group are exact, or a condition"
