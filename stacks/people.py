@@ -142,6 +142,9 @@ class PeopleStack(cdk.Stack):
             *("cloudformation:DescribeStackResources", "cloudformation:ListStackResources"),
             on=[policy.arn("cloudformation", f"stack/{name}-*/*")],
         )
+        policy.do(
+            "servicequotas:ListServiceQuotas", on=["*"]
+        )  # AWS defines it without a resource; for `amplify doctor`
         self._let_read_outputs(policy)
 
     def _let_follow_runs(self, policy: PeoplePolicy, runs: list[str]) -> None:

@@ -135,7 +135,7 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         (components, {"working_hours": 8}, "working_hours is 8: give WorkingHours"),
         (
             realtime,
-            {"shadow": Shadow(instance_type="ml.p3.2xlarge")},
+            {"shadow": Shadow(instance_type="ml.m5.xlarge")},
             "one has local disks and one has not, and SageMaker takes one volume key for both or none",
         ),
         (realtime, {"max_instances": 2, "working_hours": WorkingHours()}, "working_hours would save nothing"),

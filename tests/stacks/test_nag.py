@@ -20,9 +20,10 @@ from tests.stacks.synthesis import VARIANTS, add_variant, new_app
 ONE_RUN = "a run's id is known only when it starts; the prefix below it is exact, the bucket its own"
 THE_INPUT = "people lay their files below this one prefix; which files is what they choose"
 NO_RESOURCE = (
-    "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData, ec2:Describe… and sagemaker:ListModelPackages "
-    "without a resource; the token opens only the repository granted beside it, the metrics are bound to one namespace "
-    "by condition, and what is described of networks and packages is no secret within the account"
+    "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData, ec2:Describe…, sagemaker:ListModelPackages and "
+    "servicequotas:ListServiceQuotas without a resource; the token opens only the repository granted beside it, the "
+    "metrics are bound to one namespace by condition, and what is described of networks, packages and quotas is no "
+    "secret within the account"
 )
 LOG_STREAMS = "so a policy names a log group with its streams, which SageMaker names when the job starts"
 JOB_NAMES = "SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>"
