@@ -7,12 +7,14 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 QUICK ?=
+KILLS ?= 20
+SEED ?= 1
 RUN := .venv/bin/python
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint types unit e2e proof snapshots bench parity test-gpu clean
+.PHONY: help setup demo down test lint types unit e2e proof snapshots bench parity resume test-gpu clean
 
 help:           ## list the targets
 	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
@@ -52,6 +54,9 @@ bench: setup     ## measure: tables for people, and last of each part one JSON l
 
 parity: setup   ## the model's numbers against the published weights, where the Hub can be reached (else it ends with 2)
 	PYTHONPATH=model_code:. $(RUN) tests/model/parity.py
+
+resume: setup   ## kill real runs at random moments, KILLS=20 SEED=1, and hold what they leave against runs left alone
+	PYTHONPATH=model_code:. $(RUN) tests/model/resume_proof.py --kills $(KILLS) --seed $(SEED)
 
 test-gpu:       ## needs only torch, numpy, safetensors and pytest: PYTHON=<an interpreter that has them>
 	PYTHONPATH=model_code $(PYTHON) -m pytest -q -rs -p no:cacheprovider -c /dev/null --rootdir tests/gpu tests/gpu

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from local_aws import metric_math, ministack_patches
+from local_aws import metric_math
 from local_aws.metric_values import merged
-from local_aws.ministack_patches import Alarm, Point, metric_points, statistic
+from local_aws.ministack_hooks import cloudwatch
+from local_aws.ministack_hooks.cloudwatch import Alarm, Point, metric_points, statistic
 
 logger = logging.getLogger("local_aws")
 
@@ -48,9 +49,9 @@ class DataPoint:
 
 
 def install() -> None:
-    ministack_patches.evaluate_alarms_with(_evaluate)
-    ministack_patches.keep_metric_math()
-    ministack_patches.copy_metrics_quickly()
+    cloudwatch.evaluate_alarms_with(_evaluate)
+    cloudwatch.keep_metric_math()
+    cloudwatch.copy_metrics_quickly()
 
 
 class Clock(threading.Thread):
@@ -65,7 +66,7 @@ class Clock(threading.Thread):
         while True:
             time.sleep(CLOCK_SECONDS)
             try:
-                asyncio.run_coroutine_threadsafe(_on_loop(ministack_patches.evaluate_all_alarms), self._loop).result()
+                asyncio.run_coroutine_threadsafe(_on_loop(cloudwatch.evaluate_all_alarms), self._loop).result()
                 if time.monotonic() > thinned + THIN_EVERY_SECONDS:
                     thinned = time.monotonic()
                     asyncio.run_coroutine_threadsafe(_on_loop(_thin), self._loop).result()
@@ -105,7 +106,7 @@ def _evaluate(alarm: Alarm) -> None:
     needed = int(alarm.get("DatapointsToAlarm") or count)
     state = verdict(breaching, count, needed, alarm.get("TreatMissingData") or "missing")
     if state is not None and state != alarm["StateValue"]:
-        ministack_patches.set_alarm_state(alarm, state, _reason(alarm, state, points, breaching, needed))
+        cloudwatch.set_alarm_state(alarm, state, _reason(alarm, state, points, breaching, needed))
 
 
 def verdict(breaching: list[bool | None], count: int, needed: int, treatment: str) -> str | None:
@@ -218,7 +219,7 @@ def _reason(alarm: Alarm, state: str, points: list[DataPoint], breaching: list[b
 
 
 def _thin() -> None:
-    ministack_patches.thin_metrics(time.time() - FULL_RESOLUTION_SECONDS, one_a_minute)
+    cloudwatch.thin_metrics(time.time() - FULL_RESOLUTION_SECONDS, one_a_minute)
 
 
 def one_a_minute(points: list[Point]) -> list[Point]:

@@ -36,7 +36,7 @@ from local_aws import (
     validation,
 )
 from local_aws.errors import SageMakerError, not_emulated
-from local_aws.ministack_patches import access_key, account, region
+from local_aws.ministack_hooks.requests import access_key, account, region
 from local_aws.settings import Settings
 from local_aws.store import Scope
 

@@ -21,13 +21,16 @@ from local_aws import (
     cloudformation,
     interrupted_stacks,
     lifecycle,
-    ministack_patches,
     networks,
     recorded_types,
     s3_buckets,
     scaling,
     scaling_types,
 )
+from local_aws.ministack_hooks.cloudformation import join_in_conditions, run_in_threads
+from local_aws.ministack_hooks.codebuild import run_builds
+from local_aws.ministack_hooks.requests import route_application_auto_scaling, route_sagemaker
+from local_aws.ministack_hooks.services import encrypt_with_the_buckets_key, end_functions, miss_images
 from local_aws.persistence import Saver, complete
 from local_aws.settings import HOST, WHO_PATH, Settings
 
@@ -39,26 +42,26 @@ GRACE_SECONDS = 1.0  # for requests that are being answered when all else has en
 def run(ours: Settings) -> int:
     """Serve until SIGTERM, and end this process with 0."""
     logging.getLogger("local_aws").setLevel(logging.INFO)
-    ministack_patches.run_in_threads()
-    ministack_patches.join_in_conditions()
-    ministack_patches.encrypt_with_the_buckets_key()
+    run_in_threads()
+    join_in_conditions()
+    encrypt_with_the_buckets_key()
     s3_buckets.install()
     alarms.install()
-    ministack_patches.route_sagemaker(api.handle)
-    ministack_patches.route_application_auto_scaling(scaling.handle)
+    route_sagemaker(api.handle)
+    route_application_auto_scaling(scaling.handle)
     cloudformation.install()
     scaling_types.install()
     recorded_types.install()
     networks.install()
-    ministack_patches.miss_images()
-    ministack_patches.run_builds(builds.carry_out)
+    miss_images()
+    run_builds(builds.carry_out)
     if ours.strict:
         from local_aws import strict  # it loads more of ministack: for those who asked for it
 
         strict.install(ours)
     lifecycle.on_start.append(functools.partial(api.restore, ours))
     lifecycle.on_stop.append(api.shutdown)
-    lifecycle.on_stop.append(ministack_patches.end_functions)
+    lifecycle.on_stop.append(end_functions)
     complete(ours.state)
     asyncio.run(_serve(ours))
     return 0  # not reached: _serve ends the process

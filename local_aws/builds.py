@@ -17,7 +17,8 @@ from local_aws import identity, images
 from local_aws.clients import client
 from local_aws.containers import base_environment
 from local_aws.errors import SageMakerError
-from local_aws.ministack_patches import Build, account, region
+from local_aws.ministack_hooks.codebuild import Build
+from local_aws.ministack_hooks.requests import account, region
 
 logger = logging.getLogger("local_aws")
 

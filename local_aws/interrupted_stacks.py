@@ -12,9 +12,11 @@ import logging
 import time
 from collections.abc import Callable
 
-from local_aws import ministack_stacks, store
-from local_aws.ministack_patches import Properties, account, region
-from local_aws.ministack_stacks import Stack
+from local_aws import store
+from local_aws.ministack_hooks import stacks
+from local_aws.ministack_hooks.cloudformation import Properties
+from local_aws.ministack_hooks.requests import account, region
+from local_aws.ministack_hooks.stacks import Stack
 from local_aws.store import Scope
 
 logger = logging.getLogger("local_aws")
@@ -27,7 +29,7 @@ _touched: contextvars.ContextVar[str] = contextvars.ContextVar("touched")  # the
 
 def install(save: Callable[[], None]) -> None:
     """Follow every stack. `save` writes all of ministack's tables at once, on the event loop."""
-    ministack_stacks.follow(_Journal(save))
+    stacks.follow(_Journal(save))
 
 
 def about_to_touch(physical_id: str) -> None:
@@ -40,8 +42,8 @@ def about_to_touch(physical_id: str) -> None:
 async def settle() -> None:
     """See to it that nothing is in the midst of something. Never raises: what cannot be settled is in the log."""
     written = list(store.current().everywhere(KIND))
-    for account_id, region_name, stack in ministack_stacks.unfinished():
-        with ministack_stacks.scope_of(account_id, region_name):
+    for account_id, region_name, stack in stacks.unfinished():
+        with stacks.scope_of(account_id, region_name):
             try:
                 await _settle(stack)
             except Exception:
@@ -54,11 +56,11 @@ async def _settle(stack: Stack) -> None:
     before = stack["StackStatus"]
     _complete(stack)
     if before.startswith("DELETE"):
-        await ministack_stacks.finish_deletion(stack)
-    elif before == "UPDATE_IN_PROGRESS" and stack.get(ministack_stacks.OPERATION, {}).get("provisioned"):
-        await ministack_stacks.finish_update(stack)
+        await stacks.finish_deletion(stack)
+    elif before == "UPDATE_IN_PROGRESS" and stack.get(stacks.OPERATION, {}).get("provisioned"):
+        await stacks.finish_update(stack)
     else:
-        await ministack_stacks.roll_back(stack, REASON)
+        await stacks.roll_back(stack, REASON)
     logger.warning("stack %s was %s when local AWS stopped: %s", stack["StackName"], before, stack["StackStatus"])
 
 

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 
 from local_aws.clients import client
 from local_aws.errors import invalid
-from local_aws.ministack_patches import Created, Properties, account, add_resource_type, region
+from local_aws.ministack_hooks.cloudformation import Created, Properties, add_resource_type
+from local_aws.ministack_hooks.requests import account, region
 from local_aws.store import Scope
 
 Rule = dict[str, Any]

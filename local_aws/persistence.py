@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.files import write_whole
-from local_aws.ministack_patches import encode, state_of_services
+from local_aws.ministack_hooks.services import encode, state_of_services
 
 logger = logging.getLogger("local_aws")
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from local_aws import store
 from local_aws.interrupted_stacks import about_to_touch
-from local_aws.ministack_patches import Created, Properties, account, add_resource_type, physical_name, region
+from local_aws.ministack_hooks.cloudformation import Created, Properties, add_resource_type, physical_name
+from local_aws.ministack_hooks.requests import account, region
 from local_aws.store import Scope
 
 KIND = "recorded-resource"

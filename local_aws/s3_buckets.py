@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 
 from local_aws.clients import client
 from local_aws.interrupted_stacks import about_to_touch
-from local_aws.ministack_patches import Properties, account, region, wrap_bucket
+from local_aws.ministack_hooks.cloudformation import Properties, wrap_bucket
+from local_aws.ministack_hooks.requests import account, region
 
 
 def install() -> None:

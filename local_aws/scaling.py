@@ -19,7 +19,7 @@ from botocore.session import get_session
 from local_aws import authorization, endpoint_life, scaling_schedules, store, validation
 from local_aws.errors import SageMakerError, invalid, not_emulated
 from local_aws.listings import page
-from local_aws.ministack_patches import access_key, account, region
+from local_aws.ministack_hooks.requests import access_key, account, region
 from local_aws.permissions import Need
 from local_aws.store import Record, Scope
 

@@ -21,7 +21,7 @@ from local_aws.clients import client
 from local_aws.endpoint_metrics import REQUESTS
 from local_aws.errors import SageMakerError
 from local_aws.listings import seconds
-from local_aws.ministack_patches import request_scope
+from local_aws.ministack_hooks.requests import request_scope
 from local_aws.scaling import ACTION, ACTIVITY, POLICY, PREDEFINED, RESOURCE, TARGET
 from local_aws.store import Record, Scope
 

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from local_aws.ministack_patches import next_of_cron
+from local_aws.ministack_hooks.services import next_of_cron
 
 RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
 AT = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")

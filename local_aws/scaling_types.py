@@ -7,7 +7,8 @@ from local_aws import scaling, validation
 from local_aws.cloudformation import ProvisioningError
 from local_aws.errors import SageMakerError
 from local_aws.interrupted_stacks import about_to_touch
-from local_aws.ministack_patches import Created, Properties, account, add_resource_type, region
+from local_aws.ministack_hooks.cloudformation import Created, Properties, add_resource_type
+from local_aws.ministack_hooks.requests import account, region
 from local_aws.store import Scope
 
 IDENTITY = (

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from weakref import WeakValueDictionary
 
-from local_aws import ministack_iam
 from local_aws.errors import SageMakerError, invalid
 from local_aws.identity import Identity, Lease
-from local_aws.ministack_patches import request_scope
+from local_aws.ministack_hooks import iam
+from local_aws.ministack_hooks.requests import request_scope
 from local_aws.settings import HOST, Credentials, current
 
 SESSION_SECONDS = 3600.0  # the longest that a role allows where its maker said nothing else
@@ -42,13 +42,13 @@ def check_role(role_arn: str, service: str = SERVICE) -> None:
 
 def may_assume(role_arn: str, service: str) -> bool:
     """Whether the role exists, and trusts a service that acts for the role's own account."""
-    role = ministack_iam.role(role_arn)
+    role = iam.role(role_arn)
     owner, ours = account_of(role_arn), current()
     about = {
         "aws:SourceAccount": owner,
         "aws:SourceArn": f"arn:aws:{service.partition('.')[0]}:{ours.region}:{owner}:*",
     }
-    return role is not None and ministack_iam.trusts(role, service, about)
+    return role is not None and iam.trusts(role, service, about)
 
 
 def account_of(arn: str) -> str:
@@ -66,7 +66,7 @@ def service_credentials(account: str) -> Credentials:
     with _services_lock:
         if account not in _services:
             _services[account] = new_credentials("ASIA")
-            ministack_iam.register_service(_services[account], account, ITSELF)
+            iam.register_service(_services[account], account, ITSELF)
         return _services[account]
 
 
@@ -79,11 +79,11 @@ def assume(role_arn: str, service: str, session_name: str) -> Lease:
     owner = account_of(role_arn)
     with request_scope(owner, current().region):
         check_role(role_arn, service)
-        role = ministack_iam.role(role_arn)
+        role = iam.role(role_arn)
         assert role is not None, "check_role found it"
         lease = Lease(credentials=new_credentials("ASIA"), expires=time.time() + SESSION_SECONDS)
         arn = f"arn:aws:sts::{owner}:assumed-role/{role['RoleName']}/{session_name}"
-        ministack_iam.register_session(lease.credentials, arn, f"{role['RoleId']}:{session_name}", lease.expires)
+        iam.register_session(lease.credentials, arn, f"{role['RoleId']}:{session_name}", lease.expires)
     return lease
 
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from local_aws import authorization, ministack_iam, sessions
+from local_aws import authorization, sessions
 from local_aws.errors import SageMakerError
 from local_aws.files import write_whole
-from local_aws.ministack_patches import Properties, account, region
+from local_aws.ministack_hooks import iam
+from local_aws.ministack_hooks.cloudformation import Properties
+from local_aws.ministack_hooks.requests import account, region
 
 SERVICE = "cloudformation.amazonaws.com"
 # Type → (where a resource names a role, the service that it is for). SageMaker's are asked for by its own operations.
@@ -37,11 +39,11 @@ class StackRoles:
 
     def before_operation(self, stack: str, role: str, is_new: bool) -> str | None:
         """Go on under the stack's role, or the caller's own right where it has none. A text refuses the operation."""
-        caller = ministack_iam.caller()
+        caller = iam.caller()
         if role:
             if account() != sessions.account_of(role):
                 return "Cross-account pass role is not allowed."
-            passing = ministack_iam.decide(caller, "iam:PassRole", role, {"iam:PassedToService": SERVICE})
+            passing = iam.decide(caller, "iam:PassRole", role, {"iam:PassedToService": SERVICE})
             if not passing.allowed:
                 return passing.message
         if role or is_new:
@@ -63,7 +65,7 @@ class StackRoles:
             return
         path, service = PASSED[type_name]
         for role in _at(properties, path.split(".")):
-            passing = ministack_iam.decide(caller, "iam:PassRole", role, {"iam:PassedToService": service})
+            passing = iam.decide(caller, "iam:PassRole", role, {"iam:PassedToService": service})
             if not passing.allowed:
                 raise PermissionError(passing.message)
 

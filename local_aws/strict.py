@@ -11,10 +11,11 @@
 
 import functools
 
-from local_aws import authorization, calls, clients, identity, ministack_iam, sessions
+from local_aws import authorization, calls, clients, identity, sessions
 from local_aws.errors import SageMakerError
-from local_aws.ministack_iam import Decision
-from local_aws.ministack_patches import account, region, request_scope
+from local_aws.ministack_hooks import iam
+from local_aws.ministack_hooks.iam import Decision
+from local_aws.ministack_hooks.requests import account, region, request_scope
 from local_aws.permissions import Need
 from local_aws.settings import Settings
 from local_aws.stack_roles import StackRoles
@@ -24,16 +25,16 @@ from local_aws.store import Scope
 def install(ours: Settings) -> None:
     """Once, before the server listens."""
     recorder = calls.Recorder(ours.calls)
-    ministack_iam.require_the_secret_of_root()
-    ministack_iam.let_threads_begin_sessions()
-    ministack_iam.end_sessions_of_remade_roles()
-    ministack_iam.name_resources()
-    ministack_iam.watch_decisions(functools.partial(_record, recorder))
-    ministack_iam.check_keys_of_objects(_ask_for_key)
-    ministack_iam.assume_roles_of_functions(sessions.may_assume)
+    iam.require_the_secret_of_root()
+    iam.let_threads_begin_sessions()
+    iam.end_sessions_of_remade_roles()
+    iam.name_resources()
+    iam.watch_decisions(functools.partial(_record, recorder))
+    iam.check_keys_of_objects(_ask_for_key)
+    iam.assume_roles_of_functions(sessions.may_assume)
     roles = StackRoles(ours.strict_folder / "stack-roles.json")
-    ministack_iam.watch_stack_operations(roles.before_operation)
-    ministack_iam.watch_resources(roles.before_resource)
+    iam.watch_stack_operations(roles.before_operation)
+    iam.watch_resources(roles.before_resource)
     clients.service_credentials = sessions.service_credentials
     identity.use(sessions.begin, sessions.CredentialServer().publish)
     authorization.use(_ask, sessions.check_role)
@@ -54,7 +55,7 @@ def _record(recorder: calls.Recorder, decision: Decision) -> None:
 def _ask(scope: Scope, access_key: str, need: Need) -> None:
     """Raises SageMakerError where IAM does not allow it, in AWS's words."""
     with request_scope(scope.account, scope.region):
-        decision = ministack_iam.decide(access_key, need.action, need.resource, need.context)
+        decision = iam.decide(access_key, need.action, need.resource, need.context)
     if not decision.allowed:
         code = "AccessDeniedException" if decision.code == "AccessDenied" else decision.code
         raise SageMakerError(code, decision.message)
@@ -62,7 +63,7 @@ def _ask(scope: Scope, access_key: str, need: Need) -> None:
 
 def _ask_for_key(action: str, key: str, object_arn: str) -> Decision | None:
     """What S3 asks KMS in the name of whoever reads or writes."""
-    caller = ministack_iam.caller()
+    caller = iam.caller()
     if not caller:
         return None
     context = {
@@ -70,4 +71,4 @@ def _ask_for_key(action: str, key: str, object_arn: str) -> Decision | None:
         "kms:CallerAccount": account(),
         "kms:EncryptionContext:aws:s3:arn": object_arn,
     }
-    return ministack_iam.decide(caller, action, key, context)
+    return iam.decide(caller, action, key, context)

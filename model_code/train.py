@@ -33,11 +33,14 @@ from amplify_lm.settings import Recipe, SettingsError, parse_overrides, read_rec
 HYPERPARAMETERS = ("recipe", "overrides", "script")
 
 # How a run is watched and kept, not what it computes: these settings may change between interruption and resume.
-FREE_TO_CHANGE = ("log_every", "validate_every", "validation_tokens", "checkpoint_every", "keep_checkpoints")
+FREE_TO_CHANGE = (
+    *("log_every", "validate_every", "validation_tokens", "checkpoint_every", "keep_checkpoints"),
+    "max_skipped_steps",
+)
 
 
 class DivergedError(ValueError):
-    """The loss is no number any more."""
+    """The loss or its gradient is no number any more."""
 
 
 def main(box: Container) -> None:
@@ -96,10 +99,12 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
         training, recipe.window, recipe.tokens_per_step, recipe.seed, Place(progress.epoch, progress.index)
     )
     step, curve = progress.step, list(progress.curve)
-    seconds, residues_seen = progress.seconds, progress.residues
+    seconds, residues_seen, skipped = progress.seconds, progress.residues, progress.skipped
+    best = (progress.best_validation_loss, progress.best_step)
     stopwatch = metrics.Stopwatch()
-    nats = torch.zeros((), device=device)  # this process's, since the last metric line
-    masked_since = 0.0
+    steps = optim.FiniteSteps(optimizer, device)
+    nats, asked = torch.zeros((2,), device=device, dtype=torch.float64)  # since the last metric line
+    writer = resume.Writer(box.checkpoints, recipe.keep_checkpoints, lambda line: say(f"[train] {line}\n", end=""))
 
     while step < recipe.steps:
         # The step's windows, dealt to the processes and to the passes of each; then this process's batches.
@@ -113,20 +118,22 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
 
         # The loss of a step is the mean over its masked residues, in whichever process they are.
         masked, stopping = _agree(processes, sum(batch.num_masked for batch in batches), stop.requested)
+        nats_of_step = torch.zeros_like(nats)  # this process's
         for number, batch in enumerate(batches, start=1):
             last = number == len(batches)
             with contextlib.nullcontext() if last else distributed.unsynchronised(loss_of):
                 batch_nats, _ = loss_of(batch.to(device))
                 (batch_nats * (processes.count / max(masked, 1.0))).backward()
-            nats += batch_nats.detach()
+            nats_of_step += batch_nats.detach()
         gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
         rate = optim.learning_rate(step, recipe)
         optim.set_learning_rate(optimizer, rate)
-        optimizer.step()
+        finite = steps.step(gradient_norm)
         optimizer.zero_grad(set_to_none=True)
+        nats += torch.where(finite > 0, nats_of_step, 0)
+        asked += finite * masked
 
         step += 1
-        masked_since += masked
         residues_in_step = int(windows.residues.sum())
         stopwatch.count(residues_in_step)
         residues_seen += residues_in_step
@@ -134,29 +141,34 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
         keeping = finished or stopping or step % recipe.checkpoint_every == 0
 
         if keeping or step % recipe.log_every == 0:
-            loss = float(processes.sum(nats)) / max(masked_since, 1.0)
-            norm = float(gradient_norm)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            newly_skipped, in_a_row = steps.read()
+            skipped += newly_skipped
+            loss = float(processes.sum(nats)) / max(float(asked), 1.0)
+            if newly_skipped:
+                say(f"[train] {newly_skipped} of the steps up to {step} had no finite gradient; skipped", flush=True)
+            if in_a_row >= recipe.max_skipped_steps or not math.isfinite(loss):
                 raise DivergedError(
-                    f"the loss is {loss} and the gradient's norm {norm} at step {step}: training diverged. "
-                    f"Lower learning_rate (now {rate:.3g}) or "
-                    f"raise warmup_steps (now {recipe.warmup_steps}); good checkpoints stay in {box.checkpoints}"
+                    f"{in_a_row} steps before step {step} had no finite gradient, one after the other, and the loss of "
+                    f"the others is {loss:.4g}: training diverged. Lower learning_rate (now {rate:.3g}) or raise "
+                    f"warmup_steps (now {recipe.warmup_steps}); good checkpoints stay in {box.checkpoints}"
                 )
             residues_per_second, passed = stopwatch.read()
             seconds += passed
-            nats.zero_()
-            masked_since = 0.0
             point: dict[str, float] = {
                 "step": step,
                 "steps": recipe.steps,
                 "train_loss": loss,
                 "learning_rate": rate,
-                "gradient_norm": norm,
                 "residues_per_second": residues_per_second,
                 "seconds": seconds,
             }
-            curve.append(point)
-            say(metrics.metric_line(point), flush=True)
+            if math.isfinite(norm := float(gradient_norm)):
+                point["gradient_norm"] = norm
+            if float(asked):
+                curve.append(point)
+                say(metrics.metric_line(point), flush=True)
+            nats.zero_()
+            asked.zero_()
 
         if finished or (step % recipe.validate_every == 0 and not stopping):
             began = time.perf_counter()
@@ -170,24 +182,29 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
             curve.append(point)
             say(metrics.metric_line(point), flush=True)
             stopwatch.skip(began)
+            if keeping:
+                best = min(best, (validation_loss, step))
 
         if keeping and processes.is_first:
             began = time.perf_counter()
             place = order.place
             progress = resume.Progress(
-                step, place.epoch, place.index, seconds, residues_seen, curve, recipe.to_dict(), progress.dataset
+                *(step, place.epoch, place.index, seconds, residues_seen, list(curve), recipe.to_dict()),
+                *(progress.dataset, skipped, best[1], best[0]),
             )
-            path = resume.save(box.checkpoints, progress, model, optimizer, recipe.keep_checkpoints)
-            say(f"[train] checkpoint {path.name[:13]} after {time.perf_counter() - began:.1f} s of writing", flush=True)
+            writer.save(progress, model, optimizer)
             stopwatch.skip(began)
 
         if stopping and not finished:
+            writer.wait()
             say(f"[train] stopped by a signal after step {step} of {recipe.steps}; the checkpoint is saved", flush=True)
             return
 
     # ---- the finished model
+    writer.wait()
     if processes.is_first:
         totals = {"steps": step, "residues": residues_seen, "seconds": round(seconds, 3), "processes": processes.count}
+        totals |= {"skipped_steps": skipped, "best_step": best[1], "best_validation_loss": best[0]}
         write_artefact(box.model, model, recipe, data, {"totals": totals, "curve": curve})
         say(f"[train] finished: {box.model}", flush=True)
 

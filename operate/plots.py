@@ -59,7 +59,7 @@ def training_curve(
     axes.set(xlabel="step", ylabel="loss, nats a residue (lower is better)", xlim=(0, None))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="best")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper left", ncols=2)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
 

@@ -36,6 +36,7 @@ from .tasks import Logits, Output, Task, check_variants, read_task
 
 JSON, JSON_LINES, NPZ = "application/json", "application/jsonlines", "application/x-npz"
 MAX_INPUTS = 10_000
+MOST_DIGITS = 4000  # of a whole number: Python refuses 4,300 with advice for programmers
 DECIMALS = 6  # of JSON's numbers; npz has all
 
 _FORMATS = {
@@ -245,7 +246,11 @@ def _text(body: bytes) -> str:
 def _json(text: str, where: str) -> object:
     try:
         return json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object_without_doubles
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_integer,
+            object_pairs_hook=_object_without_doubles,
         )
     except RecursionError:
         raise _bad_body("the JSON is nested too deeply", where) from None
@@ -263,6 +268,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
         raise ValueError(f"the number {text[:20]} is too large")
     return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"the number {text[:20]}… has {len(text)} digits")
+    return int(text)
 
 
 def _object_without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .settings import Recipe
 
@@ -32,6 +33,35 @@ def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
     )
+
+
+class FiniteSteps:
+    """Lets an optimiser take no step whose gradient is not finite, without waiting for the device to say so.
+
+    The fused AdamW reads `found_inf` on the device and then changes neither weights nor moments; it is what GradScaler
+    hands it: https://docs.pytorch.org/docs/stable/amp.html
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self._optimizer: Any = optimizer  # the two attributes are GradScaler's, and in no class's declaration
+        self._skipped, self._in_a_row, self._most_in_a_row = (torch.zeros((), device=device) for _ in range(3))
+
+    def step(self, gradient_norm: Tensor) -> Tensor:
+        """Take the step where the norm of its gradient is finite; returns whether, 1.0 or 0.0, on the device."""
+        finite = torch.isfinite(gradient_norm).float()
+        self._optimizer.grad_scale, self._optimizer.found_inf = None, 1 - finite
+        self._optimizer.step()
+        self._skipped += 1 - finite
+        self._in_a_row = (self._in_a_row + 1) * (1 - finite)
+        self._most_in_a_row = torch.maximum(self._most_in_a_row, self._in_a_row)
+        return finite
+
+    def read(self) -> tuple[int, int]:
+        """Steps skipped since this was last read, and the most of them one after the other. Waits for the device."""
+        skipped, most = int(self._skipped), int(self._most_in_a_row)
+        self._skipped.zero_()
+        self._most_in_a_row.zero_()
+        return skipped, most
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -7,6 +7,7 @@ InvokeEndpoint a caller sees neither our headers nor always our status, so the b
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 
 _ECHO_CHARACTERS = 60  # of a caller's own value in a message
@@ -53,6 +54,9 @@ def unknown_name(what: str, given: str, known: Iterable[str]) -> str:
 
 
 def echo(value: object) -> str:
-    """A caller's value in a message, cut short."""
-    text = repr(value)
+    """A caller's value in a message, as JSON writes it and cut short; a string keeps Python's quotes."""
+    try:
+        text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    except RecursionError:  # the reader of JSON stood higher on the stack, and could go deeper
+        text = f"a {type(value).__name__} of great depth"
     return text if len(text) <= _ECHO_CHARACTERS else f"{text[:_ECHO_CHARACTERS]}…"

@@ -4,7 +4,7 @@ A checkpoint is one safetensors file, `step-00000120-<digest>.safetensors`: the 
 random state as tensors, and the step, the place in the data, the recipe and the curve so far as JSON in its header.
 The name holds the SHA-256 of the content, so half a file and a flipped bit are noticed wherever they come from (a kill,
 a full disk, an interrupted copy to or from S3), and the next older checkpoint is taken. The file appears under its
-name at once, by a rename, after its bytes are on the disk.
+name at once, by a rename, after its bytes are on the disk. Training waits for the copy in memory only (`Writer`).
 
 Masks and windows are hashes of the step's data (masking.py), so no generator's place has to be kept for them.
 """
@@ -15,7 +15,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{64})\.safetensors")
-_PARTIAL = ".partial-checkpoint"
+PARTIAL = ".partial-checkpoint"
 _RANDOM = "random_state"
 
 
@@ -48,17 +50,57 @@ class Progress:
     recipe: dict[str, Any]
     dataset: str
     """SHA-256 of the dataset's manifest."""
+    skipped: int = 0
+    """Steps whose gradient was not finite, so that they changed nothing."""
+    best_step: int = -1
+    """Of the checkpoints, the one with the lowest validation loss; -1 before the first validation."""
+    best_validation_loss: float = float("inf")
 
 
-def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int) -> Path:
-    """Write a checkpoint and remove all but the newest `keep`. Raises OSError where the disk is full."""
+class Writer:
+    """Writes checkpoints to a folder while training goes on, one at a time."""
+
+    def __init__(self, folder: Path, keep: int, tell: Callable[[str], None]) -> None:
+        """Keeps the newest `keep` and the best; `tell` is called with a line for each that is on the disk."""
+        self._folder, self._keep, self._tell = folder, keep, tell
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None
+
+    def save(self, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Copy the state and return; it is written beside. Raises what `wait` does, of the checkpoint before."""
+        self.wait()
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in _tensors(model, optimizer).items()}
+        tensors[_RANDOM] = torch.get_rng_state()
+        # No daemon: a process that ends by an error still finishes the checkpoint that it began.
+        self._thread = threading.Thread(target=self._write, args=[progress, tensors], name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until everything is on the disk. Raises OSError where it cannot be, such as on a full disk."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
+        began = time.perf_counter()
+        try:
+            path = _write(self._folder, progress, tensors, self._keep)
+        except Exception as error:  # safetensors has an error of its own for a full disk
+            said = f"the checkpoint of step {progress.step} cannot be written to {self._folder}: {error}"
+            self._error = OSError(f"{said}; make room there, and the run goes on from the checkpoint before")
+        else:
+            self._tell(f"checkpoint {path.name[:13]} after {time.perf_counter() - began:.1f} s of writing")
+
+
+def _write(folder: Path, progress: Progress, tensors: dict[str, Tensor], keep: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / _PARTIAL
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model, optimizer).items()}
-    tensors[_RANDOM] = torch.get_rng_state()
+    partial = folder / PARTIAL
     header = {name: json.dumps(getattr(progress, name)) for name in Progress.__slots__}
     try:
-        save_file(tensors, partial, metadata=header)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=header)
         with partial.open("rb+") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -68,7 +110,8 @@ def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.op
     path = folder / f"step-{progress.step:08d}-{digest}.safetensors"
     partial.replace(path)
     for old in list(_newest_first(folder))[keep:]:
-        old.unlink(missing_ok=True)
+        if not old.name.startswith(f"step-{progress.best_step:08d}-"):
+            old.unlink(missing_ok=True)
     return path
 
 

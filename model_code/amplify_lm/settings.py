@@ -41,6 +41,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "epsilon": (1e-16, 0.1),
     "weight_decay": (0, 1),
     "clip_norm": (1e-6, 1e6),
+    "max_skipped_steps": (1, 1_000_000),
     "seed": (0, (1 << 63) - 1),
     "log_every": (1, 1_000_000),
     "validate_every": (1, 100_000_000),
@@ -104,6 +105,8 @@ class Recipe:
     """Of the matrices; norms and biases have none."""
     clip_norm: float = 1.0
     """Largest Euclidean norm of the whole gradient."""
+    max_skipped_steps: int = 10
+    """A step whose gradient is not finite changes nothing; so many of them one after the other end the run."""
 
     seed: int = 0
     log_every: int = 10
@@ -114,6 +117,7 @@ class Recipe:
     """At most this many tokens of the validation set are used during the run."""
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
+    """The newest ones; the one with the lowest validation loss stays beside them."""
 
     def __post_init__(self) -> None:
         faults = [

@@ -1,14 +1,18 @@
 """Training as the container runs it: whole runs of the tiny recipe, killed, resumed, stopped, shared out."""
 
 import json
+import math
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import prepare
 import pytest
@@ -67,9 +71,13 @@ def make_job(folder: Path, dataset: Path, **overrides: object) -> Container:
     return Container(folder)
 
 
-def launch(box: Container) -> "subprocess.Popen[str]":
+def launch(box: Container, processes: int = 1) -> "subprocess.Popen[str]":
+    program = [sys.executable, "-u", str(MODEL_CODE / "launch.py"), "train"]
+    if processes > 1:
+        program = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        program += [str(MODEL_CODE / "train.py")]
     return subprocess.Popen(
-        [sys.executable, "-u", str(MODEL_CODE / "launch.py"), "train"],
+        program,
         env=os.environ | {"SAGEMAKER_BASE_DIR": str(box.base), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -162,17 +170,26 @@ def test_two_processes_train_the_same_model_as_one(
 ) -> None:
     """Same proteins, windows and masks; the sums differ in their last bits only."""
     box = make_job(tmp_path, dataset)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(MODEL_CODE / "train.py")],
-        env=os.environ | {"SAGEMAKER_BASE_DIR": str(box.base), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "2 processes on cpu" in done.stdout
+    assert "2 processes on cpu" in finish(launch(box, processes=2))
     curves = [json.loads((b.model / "metrics.json").read_text())["curve"] for b in (box, never_killed[0])]
+    for key in ("train_loss", "validation_loss"):
+        two, one = ([point[key] for point in curve if key in point] for curve in curves)
+        assert two == pytest.approx(one, abs=1e-3)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(
+    never_killed: tuple[Container, str], dataset: Path, tmp_path: Path
+) -> None:
+    box = make_job(tmp_path, dataset)
+    process = launch(box)
+    run_until(process, "checkpoint step-00000015")
+    process.kill()
+    process.communicate()
+    output = finish(launch(box, processes=2))
+    assert re.search(r"resuming at step (15|2\d|3\d)", output)
+    assert "2 processes on cpu" in output
+    curves = [json.loads((b.model / "metrics.json").read_text())["curve"] for b in (box, never_killed[0])]
+    assert [point["step"] for point in curves[0]] == [point["step"] for point in curves[1]]
     for key in ("train_loss", "validation_loss"):
         two, one = ([point[key] for point in curve if key in point] for curve in curves)
         assert two == pytest.approx(one, abs=1e-3)
@@ -216,6 +233,21 @@ def test_a_half_written_checkpoint_never_counts(dataset: Path, tmp_path: Path, r
     assert json.loads((box.model / "metrics.json").read_text())["totals"]["steps"] == 5
 
 
+def test_the_best_checkpoint_stays_beside_the_newest(dataset: Path, tmp_path: Path) -> None:
+    """The learning rate is so high in the end that what was learnt is lost."""
+    box = make_job(
+        *(tmp_path, dataset), steps=24, checkpoint_every=4, validate_every=4, keep_checkpoints=1,
+        learning_rate=0.5, warmup_steps=20, decay_steps=1000,
+    )  # fmt: skip
+    train.train(box, ONE, NoSignal())
+    record = json.loads((box.model / "metrics.json").read_text())
+    losses = {point["step"]: point["validation_loss"] for point in record["curve"] if "validation_loss" in point}
+    best = min(losses, key=lambda step: losses[step])
+    assert best < 24
+    assert record["totals"]["best_step"] == best
+    assert sorted(path.name[:13] for path in box.checkpoints.iterdir()) == [f"step-{best:08d}", "step-00000024"]
+
+
 def test_only_the_newest_checkpoints_are_kept(dataset: Path, tmp_path: Path) -> None:
     box = make_job(tmp_path, dataset, steps=12, checkpoint_every=3, keep_checkpoints=2)
     train.train(box, ONE, NoSignal())
@@ -239,15 +271,65 @@ def test_how_often_to_log_may_change_between_interruption_and_resume(dataset: Pa
 
 
 def test_a_diverging_run_ends_with_advice_and_keeps_its_good_checkpoints(dataset: Path, tmp_path: Path) -> None:
-    box = make_job(tmp_path, dataset, steps=10)
+    box = make_job(tmp_path, dataset, steps=20)
     model = checkpoint.Amplify(read_recipe("tiny").model_config())
     with torch.no_grad():
         model.decoder.weight.fill_(1e38)
     checkpoint.save_model(model, box.channel("init"))
     (box.channel("init") / "init.json").write_text('{"init": "s3://somewhere"}')
-    with pytest.raises(train.DivergedError, match=r"the loss is (nan|inf) .* at step 5.*Lower learning_rate"):
+    with pytest.raises(train.DivergedError, match=r"10 steps before step 10 had no finite gradient.*learning_rate"):
         train.train(box, ONE, NoSignal())
-    assert resume.newest(box.checkpoints) is None
+    kept = resume.newest(box.checkpoints)
+    assert kept is not None
+    assert (resume.read_progress(kept).step, resume.read_progress(kept).skipped) == (5, 5)
+
+
+def test_a_step_without_a_finite_gradient_changes_nothing_and_is_told(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, calls = torch.nn.utils.clip_grad_norm_, 0
+
+    def clip_and_spoil_the_seventh(parameters: Any, *given: Any, **more: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        parameters = list(parameters)
+        if calls == 7:
+            parameters[0].grad[0] = float("nan")
+        return clip(parameters, *given, **more)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip_and_spoil_the_seventh)
+    box = make_job(tmp_path, dataset, steps=20)
+    train.train(box, ONE, NoSignal())
+    assert "1 of the steps up to 10 had no finite gradient; skipped" in capsys.readouterr().out
+    record = json.loads((box.model / "metrics.json").read_text())
+    assert record["totals"]["skipped_steps"] == 1
+    losses = [point["train_loss"] for point in record["curve"] if "train_loss" in point]
+    assert len(losses) == 4
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_a_disk_without_room_ends_the_run_with_what_to_do_and_the_checkpoint_before_stays(
+    dataset: Path, tmp_path: Path
+) -> None:
+    box = make_job(tmp_path, dataset, checkpoint_every=5)
+    first = launch(box)
+    run_until(first, "checkpoint step-00000005")
+    first.kill()
+    first.communicate()
+    room = max(path.stat().st_size for path in box.checkpoints.glob("step-*")) // 2
+    done = subprocess.run(
+        [sys.executable, str(MODEL_CODE / "launch.py"), "train"],
+        env=os.environ | {"SAGEMAKER_BASE_DIR": str(box.base), "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert re.search(r"checkpoint of step \d+ cannot be written to .*make room there", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert (kept := resume.newest(box.checkpoints)) is not None
+    assert resume.read_progress(kept).step >= 5
 
 
 def test_a_run_begins_with_the_weights_of_its_init_channel(dataset: Path, tmp_path: Path) -> None:

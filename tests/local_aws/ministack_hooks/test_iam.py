@@ -1,6 +1,6 @@
-"""The private names of ministack that `ministack_iam` uses: a new version of ministack fails here, by name.
+"""The private names of ministack that `iam` uses.
 
-What they do is held by the other tests of this folder, on a real server.
+What they do is held by the tests of `strict`, on a real server.
 """
 
 import inspect
@@ -10,7 +10,7 @@ from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.services import iam, kms, s3, sts
 from ministack.services.cloudformation import changesets, handlers, helpers, stacks
 
-from local_aws import ministack_iam
+from local_aws.ministack_hooks import iam as hooks
 
 FUNCTIONS = [  # module, name, its parameters as our code gives or takes them
     (iam_evaluator, "enforce", "access_key_id iam_action service region resource_arn service_context"),
@@ -52,7 +52,7 @@ def test_the_tables_are_there():
     assert isinstance(sts._sessions, dict)
     assert isinstance(s3._multipart_uploads, object)
     assert callable(iam._roles.get_scoped)
-    assert set(ministack_iam.STACK_OPERATIONS) <= handlers._ACTION_HANDLERS.keys()
+    assert set(hooks.STACK_OPERATIONS) <= handlers._ACTION_HANDLERS.keys()
 
 
 def test_the_evaluator_is_asked_by_its_name_in_its_module_so_that_ours_is_found():
@@ -94,4 +94,4 @@ def test_what_a_request_is_about_has_the_members_that_we_fill():
     ],
 )
 def test_a_call_of_logs_is_on_the_resource_that_aws_names(action, request_body, resource):
-    assert ministack_iam._log_resource(action, request_body).endswith(resource)
+    assert hooks._log_resource(action, request_body).endswith(resource)

@@ -1,7 +1,7 @@
-"""Private names of ministack 1.5.33 again: those by which its CloudFormation works on a stack, and nothing else.
+"""CloudFormation's work on a whole stack.
 
-The same rules as for `ministack_patches`. `follow` tells of each operation's moments; the rest is what a server needs
-that finds a stack which an earlier one was still working on.
+`follow` tells of each operation's moments; the rest is what a server needs that finds a stack which an earlier one was
+still working on.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import ministack.services.cloudformation as engine
 from ministack.services.cloudformation import changesets, handlers, stacks
 
-from local_aws.ministack_patches import Properties, request_scope
+from local_aws.ministack_hooks.cloudformation import Properties
+from local_aws.ministack_hooks.requests import request_scope
 
 logger = logging.getLogger("local_aws")
 

@@ -1,8 +1,7 @@
-"""The private names of ministack 1.5.33 that strict mode touches; `ministack_patches` has those of both modes.
+"""What strict mode touches; only strict mode loads it.
 
 ministack evaluates IAM for its own services where AUTH is true. What it leaves out is added here: SageMaker, the keys
-of S3 objects, roles handed to CloudFormation, the secret of root. The same rules hold as there: nothing else touches a
-private name, each has a test that fails loudly when the name is gone, import inside the server process only.
+of S3 objects, roles handed to CloudFormation, the secret of root.
 """
 
 import json
@@ -17,7 +16,8 @@ from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.services import iam, kms, s3, sts
 from ministack.services.cloudformation import changesets, handlers, helpers, stacks
 
-from local_aws.ministack_patches import Headers, Properties, Query, account, region
+from local_aws.ministack_hooks.cloudformation import Properties
+from local_aws.ministack_hooks.requests import Headers, Query, account, region
 from local_aws.settings import Credentials
 
 Context = Mapping[str, Any]
