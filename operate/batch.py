@@ -21,7 +21,7 @@ from operate import deployment, releases
 from operate.aws import Aws
 from operate.batch_records import Record
 from operate.batch_tasks import REQUEST_NUMBERS, REQUEST_RECORDS, REQUEST_TOKENS, Question
-from operate.errors import OperateError
+from operate.errors import MAY_NOT, OperateError, is_refusal
 from operate.pipeline_run import log_tail
 from stacks.config import Batch
 
@@ -335,8 +335,5 @@ def _object(number: int) -> str:
 
 
 def _refused(what: str, error: ClientError) -> OperateError:
-    return OperateError(
-        f"{what}: {error.response['Error']['Message']}",
-        todo="Invokers may run jobs (`invokers` of the endpoint in environments.py); quotas are asked for in "
-        "Service Quotas, “<type> for transform job usage”.",
-    )
+    quotas = "Where a quota is too small, `amplify doctor` names it; `amplify status` shows what is deployed."
+    return OperateError(f"{what}: {error.response['Error']['Message']}", todo=MAY_NOT if is_refusal(error) else quotas)

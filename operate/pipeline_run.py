@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from operate.aws import Aws
-from operate.errors import OperateError
+from operate.errors import OperateError, is_refusal
 
 LOG_TAIL_LINES = 15
 ENDED = {"Succeeded", "Failed", "Stopped"}
@@ -180,7 +180,7 @@ def log_tail(aws: Aws, kind: str, name: str) -> str:
     try:
         return _Tail(kind, _Job(kind, name)).last_lines(aws.client("logs"))
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException"):
+        if is_refusal(error):
             return ""
         raise
 

@@ -132,6 +132,9 @@ class Environment:
         if workbench is None:
             return
         yield from not_a("workbench", workbench, Workbench)
+        for user in self.workbench.users if isinstance(self.workbench, Workbench) else ():
+            if role_account(user) not in (None, self.account):
+                yield f"workbench.users holds {user}: give roles of account {self.account}"
         if self.network is None:
             yield (
                 "workbench is given, and network is None: a notebook without a private network would be on the "

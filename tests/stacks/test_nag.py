@@ -43,6 +43,9 @@ EXECUTIONS = "SageMaker names a run when it starts; the pipeline is exact"
 NAMED_LATER = (
     "CloudFormation and CloudWatch name their things when they make them, beginning with the environment's name"
 )
+SERVED = (
+    "CloudFormation makes up the names of what an endpoint is made of; it is read, not changed, and holds no secret"
+)
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
 EXPLAINED = [  # construct path, finding, reason
@@ -93,15 +96,21 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/ImageBuild/Role", r"Resource::\*", NO_RESOURCE),
     (r"people/TrainerPolicy", r"DataBucket\w+/(proteins|heldout|weights)/\*", THE_INPUT),
     (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),
-    (r"people/(Trainer|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
+    (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
     (r"people/AuditorPolicy", r"ArtifactBucket\w+/drift/\*", REPORTS),
-    (r"people/(Trainer|Auditor)Policy", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
+    (r"people/(Trainer|Approver|Auditor)Policy", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
     (r"people/(Trainer|Approver|Auditor)Policy", r":pipeline/amplify-\w+(-register|-drift)?/execution/\*", EXECUTIONS),
-    (r"people/(Trainer|Approver|Auditor)Policy", r":model-package/amplify-\w+/\*", VERSIONS),
+    (r"people/(Trainer|Approver|Deployer|Auditor)Policy", r":model-package/amplify-\w+/\*", VERSIONS),
     (r"people/(Trainer|Approver|Auditor)Policy", r"Resource::\*", NO_RESOURCE),
-    (r"people/(Trainer|Auditor)Policy", r":log-group:/aws/sagemaker/(Processing|Training)Jobs:\*", LOG_STREAMS),
+    (
+        r"people/(Trainer|Approver|Auditor)Policy",
+        r":log-group:/aws/sagemaker/(Processing|Training)Jobs:\*",
+        LOG_STREAMS,
+    ),
     (r"people/AuditorPolicy", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
-    (r"people/(Trainer|Approver|Auditor)Policy", r":stack/amplify-\w+-\*/\*", NAMED_LATER),
+    (r"people/(Trainer|Approver|Deployer|Auditor)Policy", r":stack/amplify-\w+-\*/\*", NAMED_LATER),
+    (r"people/(Deployer|Auditor)Policy", r":(endpoint-config|model)/\*", SERVED),
+    (r"people/AuditorPolicy", r":transform-job/amplify-\w+-\*", TRANSFORMS),
     (r"people/AuditorPolicy", r":(log-group|alarm):amplify-\w+-\*(:\*)?", NAMED_LATER),
     (r"people/AuditorPolicy", r":(role|policy)/amplify-\w+-\*", NAMED_LATER),
     (r"workbench/Role", r":log-group:/aws/sagemaker/NotebookInstances:\*", LOG_STREAMS),
