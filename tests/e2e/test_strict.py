@@ -110,6 +110,9 @@ def test_a_trainer_approves_and_deploys_nothing(project: StrictProject) -> None:
     trainer = project.by("trainer")
     assert "Succeeded" in trainer.amplify("runs")
     assert "known.fasta" in trainer.amplify("data", "list")
+    status = trainer.amplify("status")
+    assert "amplify-local-endpoint" in status
+    assert "served:   not yours to see. User: arn:aws:iam::" in status
     assert "served:   arn:aws:sagemaker" in project.by("deployer").amplify("status")
     in_aws_words(project, "trainer", "approve", "--yes", action="s3:GetObject")
     package = json.loads((project.root / "releases" / "local.json").read_text())["model_package_arn"]
