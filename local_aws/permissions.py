@@ -90,6 +90,8 @@ CONDITION_KEYS: dict[str, tuple[str, ...]] = {
 def needs(scope: Scope, operation: str, request: Request) -> Iterator[Need]:
     """All that has to be allowed for `operation`, in the order in which AWS asks."""
     context = conditions(request)
+    if operation == "CreateTransformJob":
+        context["sagemaker:ModelArn"] = scope.arn(f"model/{request.get('ModelName')}")
     resources = list(_resources(scope, operation, request))
     for resource in resources:
         yield Need(action=f"sagemaker:{operation}", resource=resource, context=context)

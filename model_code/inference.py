@@ -13,6 +13,7 @@ from pathlib import Path
 from amplify_lm import bodies
 from amplify_lm.bodies import Answer, Request
 from amplify_lm.predict import Array, Predictor, Workload
+from amplify_lm.request_errors import RequestError
 from amplify_lm.tasks import Output, Plan, Protein, read_protein
 
 
@@ -40,45 +41,62 @@ def predict_fn(request: Request, predictor: Predictor) -> Answer:
 def output_fn(answer: Answer, accept: str | None = bodies.JSON) -> tuple[bytes, str]:
     """The answer's body and its media type. Raises RequestError where no format of ours is accepted."""
     media_type = bodies.choose_answer_type(accept, bodies.JSON)
+    bodies.check_answer_type(answer.request, media_type)
     return bodies.write_answer(answer, media_type), media_type
+
+
+Part = tuple[Protein, Plan] | RequestError
+"""One input, planned; or, of a partial request, what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A request, planned: a protein and a plan for each input."""
+    """A request, planned: a part for each input."""
 
     request: Request
-    proteins: tuple[Protein, ...]
-    plans: tuple[Plan, ...]
+    parts: tuple[Part, ...]
 
     def workload(self) -> Workload:
         """The passes of all inputs; to be taken once."""
-        return Workload.joined([plan.work for plan in self.plans])
+        return Workload.joined([part[1].work for part in self.parts if not isinstance(part, RequestError)])
 
     def finish(self, results: list[Array]) -> Answer:
         """The answer, of what the passes kept, in order."""
         rest = iter(results)
         named = any(one.name is not None for one in self.request.inputs)
         outputs = []
-        for one, protein, plan in zip(self.request.inputs, self.proteins, self.plans, strict=True):
-            output = plan.finish(list(itertools.islice(rest, plan.work.num_passes)))
+        for one, part in zip(self.request.inputs, self.parts, strict=True):
             about: Output = {"id": one.name} if named else {}
+            if isinstance(part, RequestError):
+                outputs.append(about | {"error": part.body()})
+                continue
+            protein, plan = part
+            output = plan.finish(list(itertools.islice(rest, plan.work.num_passes)))
             about |= {"length": len(protein.sequence), "unknown": protein.num_unknown}
             outputs.append(about | output)
         return Answer(self.request, tuple(outputs))
 
+    def refused(self, error: RequestError) -> Answer:
+        """The answer to a partial request whose work as a whole cannot be done: the error of every input."""
+        parts = [part if isinstance(part, RequestError) else error for part in self.parts]
+        return Work(self.request, tuple(parts)).finish([])
+
 
 def plan_request(request: Request, predictor: Predictor) -> Work:
-    """Clean, tokenise and plan every input. Raises RequestError for the first that is wrong."""
-    proteins, plans = [], []
+    """Clean, tokenise and plan every input. Raises RequestError for the first that is wrong, unless it is partial."""
+    parts: list[Part] = []
     for one in request.inputs:
-        protein = read_protein(
-            one.text,
-            one.where,
-            masks=request.task.masks,
-            max_residues=predictor.max_residues,
-            variants=one.variants,
-        )
-        proteins.append(protein)
-        plans.append(request.task.plan(protein, predictor))
-    return Work(request, tuple(proteins), tuple(plans))
+        try:
+            protein = read_protein(
+                one.text,
+                one.where,
+                masks=request.task.masks,
+                max_residues=predictor.max_residues,
+                variants=one.variants,
+            )
+            parts.append((protein, request.task.plan(protein, predictor)))
+        except RequestError as error:
+            if not request.partial:
+                raise
+            parts.append(error)
+    return Work(request, tuple(parts))

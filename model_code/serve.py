@@ -279,11 +279,19 @@ class Endpoint:
         assert self._batcher is not None
         media_type = bodies.choose_answer_type(accept, content_type)
         request = await asyncio.to_thread(inference.input_fn, body, content_type)
+        bodies.check_answer_type(request, media_type)
         observed.task, observed.inputs = request.task.name, len(request.inputs)
         work = await asyncio.to_thread(inference.plan_request, request, self._predictor)
         workload = work.workload()
         observed.tokens = workload.tokens
-        results, observed.waited_s = await self._batcher.submit(workload)
+        if not workload.num_passes:  # of a partial request, every input of which is at fault
+            return Response(bodies.write_answer(work.finish([]), media_type), media_type=media_type)
+        try:
+            results, observed.waited_s = await self._batcher.submit(workload)
+        except RequestError as error:
+            if not request.partial or error.status != 413:
+                raise
+            return Response(bodies.write_answer(work.refused(error), media_type), media_type=media_type)
         content = await asyncio.to_thread(lambda: bodies.write_answer(work.finish(results), media_type))
         return Response(content, media_type=media_type)
 

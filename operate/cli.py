@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from local_aws.server import LocalAwsError
-from operate import commands_ask, commands_aws, commands_data, commands_image, commands_model
+from operate import commands_ask, commands_aws, commands_batch, commands_data, commands_image, commands_model
 from operate.client import EndpointError
-from operate.errors import InterruptedByPersonError, OperateError
+from operate.errors import MAY_NOT, InterruptedByPersonError, OperateError, is_refusal
 from operate.screen import print_error
 from operate.settings import read_settings
 
@@ -26,8 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (commands_aws.app, commands_image.app, commands_data.app, commands_model.app, commands_ask.app):
-    app.add_typer(commands)
+for commands in (commands_aws, commands_image, commands_data, commands_model, commands_ask, commands_batch):
+    app.add_typer(commands.app)
 
 
 def main() -> None:
@@ -46,7 +46,9 @@ def main() -> None:
         print_error(errors, OperateError(str(error), todo="`amplify doctor` looks at this machine."))
         sys.exit(1)
     except (ClientError, BotoCoreError) as error:
-        print_error(errors, OperateError(f"AWS answers: {error}", todo="`amplify status` shows what is deployed."))
+        refused = isinstance(error, ClientError) and is_refusal(error)
+        todo = MAY_NOT if refused else "`amplify status` shows what is deployed."
+        print_error(errors, OperateError(f"AWS answers: {error}", todo=todo))
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()  # `amplify runs | head`: nobody reads on, and that is no failure

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
@@ -13,7 +14,7 @@ from operate import aws as aws_access
 from operate import demo as the_demo
 from operate import deployment, doctor, releases, retained
 from operate.cdk import Cdk
-from operate.errors import OperateError
+from operate.errors import OperateError, is_refusal
 from operate.screen import Step, shown, watched
 from operate.settings import ROOT, Settings, environment_named
 
@@ -83,6 +84,10 @@ def status(context: typer.Context, env: Env = "local", as_json: Json = False) ->
             served = deployment.served_package(aws)
         except OperateError as error:
             trouble = f"nothing. {error.message} {error.todo}"
+        except ClientError as error:
+            if not is_refusal(error):
+                raise
+            trouble = f"not yours to see. {error.response['Error']['Message']}"
     if as_json:
         found = {
             "running": True,

@@ -27,12 +27,5 @@ def image(context: typer.Context, env: Env = "local", as_json: Json = False) -> 
     out.print(known["image"], highlight=False, soft_wrap=True)
     packages = "not on record" if known["packages"] is None else f"{known['packages']:,}"
     out.print(f"  packages: {packages}", highlight=False)
-    out.print(f"  findings of the scan: {findings_text(known['findings'])}", highlight=False)
+    out.print(f"  findings of the scan: {images.scan_text(known)}", highlight=False)
     out.print(f"  on record: {known['records']}", highlight=False, soft_wrap=True)
-
-
-def findings_text(findings: dict[str, int] | None) -> str:
-    """`2 CRITICAL, 5 HIGH`, worst first as ECR lists them."""
-    if findings is None:
-        return "there was no scan"
-    return ", ".join(f"{count} {severity}" for severity, count in findings.items()) or "none"

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from operate import aws as aws_access
-from operate import deployment, machine_choice, pipeline_run, releases, report
+from operate import batch, deployment, machine_choice, pipeline_run, releases, report
 from operate import image as images
 from operate.aws import Aws
 from operate.commands_aws import Env, Json, news, out
@@ -100,8 +100,12 @@ def watch(context: typer.Context, run: Run = "latest", env: Env = "local") -> No
 
 @app.command()
 def stop(context: typer.Context, run: Run = "latest", env: Env = "local") -> None:
-    """Stop a run; its training job saves a checkpoint first."""
+    """Stop a run, whose training job saves a checkpoint first; or a job of `amplify batch`, by its name."""
     aws = aws_access.connect(environment_named(env), context.obj)
+    if run.startswith(f"amplify-{env}-batch-"):
+        batch.stop(aws, run)
+        out.print(f"Job {run} is being stopped.", highlight=False)
+        return
     execution = execution_of(aws, run)
     pipeline_run.stop(aws, execution)
     out.print(f"Run {run_id(execution)} is being stopped.", highlight=False)
@@ -133,12 +137,18 @@ def approve(
     ] = False,
     env: Env = "local",
 ) -> None:
-    """Look at a registered model and release it: set it to Approved and write releases/<env>.json."""
+    """Look at a registered model, its losses and what a scan found in its image, and release it.
+
+    It is set to Approved, and releases/<env>.json is written.
+    """
     aws = aws_access.connect(environment_named(env), context.obj)
     arn = releases.package_of(aws, deployment.output(aws, "registry", "ModelPackageGroupName"), package)
     out.print(arn, highlight=False, soft_wrap=True)
     for name, loss in report.baselines(releases.evaluation_of(aws, arn)):
         out.print(f"  {name:<40} {loss:.3f} nats a residue", highlight=False)
+    tag = releases.image_tag_of(aws, arn)
+    scan = images.scan_text({"scan": None, "findings": None} if tag is None else images.scan_of(aws, tag))
+    out.print(f"  findings in its image: {scan}", highlight=False)
     if not yes and not typer.confirm("Release this model?"):
         raise OperateError("Nothing was approved.")
     pin = releases.approve(aws, arn, by or getuser())

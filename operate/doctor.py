@@ -14,6 +14,8 @@ from botocore.exceptions import ClientError
 
 from local_aws import server
 from operate import aws as aws_access
+from operate import quotas
+from operate.aws import Aws
 from operate.cdk import CLI
 from operate.errors import OperateError
 from operate.settings import ROOT, Settings
@@ -134,6 +136,30 @@ def _account(settings: Settings, environment: Environment) -> Iterator[Finding]:
         found, good = error.response["Error"]["Message"] or "not there", False
     todo = f"Once for each account: `npx cdk bootstrap aws://{environment.account}/{environment.region}`."
     yield Finding(what="CDK bootstrap", found=found, good=good, todo=todo)
+    yield from _quotas(aws)
+
+
+def _quotas(aws: Aws) -> Iterator[Finding]:
+    """Of each service one finding: all quotas that the settings need, or those that are too small."""
+    wanted = quotas.needs(aws.environment)
+    for service in sorted({one.service for one in wanted}):
+        what, needed = f"quotas of {service}", [one for one in wanted if one.service == service]
+        try:
+            there = quotas.held(aws, service)
+        except ClientError as error:
+            todo = "It takes servicequotas:ListServiceQuotas, which the auditors' policy has; or look in the console."
+            yield Finding(what=what, found=error.response["Error"]["Message"], good=False, todo=todo)
+            continue
+        faults, codes = [], []
+        for one in needed:
+            quota = there.get(one.name)
+            if quota is None:
+                faults.append(f"“{one.name}” is unknown in {aws.environment.region}")
+            elif quota.value < one.count:
+                faults.append(f"“{one.name}” is {quota.value:g}, {one.count} wanted for {one.what_for}")
+                codes.append(f"{quota.code} to {one.count}")
+        todo = f"Ask in Service Quotas for {', '.join(codes)}; days may go by." if codes else "Give types it has."
+        yield Finding(what=what, found="; ".join(faults) or "enough", good=not faults, todo=todo)
 
 
 def _output(command: list[str]) -> str:

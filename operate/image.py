@@ -64,25 +64,49 @@ def wait_until_built(aws: Aws, show: Show, *, again: bool = False) -> Image:
 
 
 def records(aws: Aws, image: Image) -> dict[str, Any]:
-    """What was kept of the image: `sbom` (components), `scan` (findings by severity; None without a scan)."""
-    bucket, prefix = deployment.output(aws, "storage", "ArtifactBucketName"), f"images/{image.uri.rpartition(':')[2]}"
-
-    def read(name: str) -> Any:
-        try:
-            return json.loads(aws.client("s3").get_object(Bucket=bucket, Key=f"{prefix}/{name}")["Body"].read())
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "NoSuchKey":
-                return None
-            raise
-
-    sbom, scan = read("sbom.cdx.json"), read("scan.json")
-    findings = (scan or {}).get("imageScanFindings", {}).get("findingSeverityCounts")
+    """What was kept of the image: the number of packages in it, and its scan as `scan_of` gives it."""
+    tag = image.uri.rpartition(":")[2]
+    sbom = _record(aws, tag, "sbom.cdx.json")
     return {
         "image": image.by_digest,
-        "records": f"s3://{bucket}/{prefix}/",
+        "records": f"s3://{deployment.output(aws, 'storage', 'ArtifactBucketName')}/images/{tag}/",
         "packages": None if sbom is None else len(sbom["components"]),
-        "findings": findings,
+        **scan_of(aws, tag),
     }
+
+
+def scan_of(aws: Aws, tag: str) -> dict[str, Any]:
+    """What is kept of the scan of the image with this tag: `scan`, its status, and `findings`, how many by severity.
+    Both are None where nothing is kept; findings alone, where the scan has none to tell."""
+    kept = _record(aws, tag, "scan.json") or {}
+    found = kept.get("imageScanFindings", {})
+    complete = kept.get("imageScanStatus", {}).get("status") in ("COMPLETE", "ACTIVE")  # ACTIVE: Inspector goes on
+    return {
+        "scan": kept.get("imageScanStatus", {}).get("status"),
+        "findings": found.get("findingSeverityCounts", {} if complete else None),
+    }
+
+
+def scan_text(kept: Mapping[str, Any]) -> str:
+    """`2 CRITICAL, 5 HIGH`, worst first as ECR lists them; or plainly, that and why there is nothing to tell."""
+    if kept["findings"]:
+        return ", ".join(f"{count} {severity}" for severity, count in kept["findings"].items())
+    if kept["findings"] is not None:
+        return "none"
+    if kept["scan"] is None:
+        return "no scan of this image is kept"
+    return f"unknown: its scan is {kept['scan']}; where Amazon Inspector scans, its findings are there"
+
+
+def _record(aws: Aws, tag: str, name: str) -> Any:
+    """A document that the build left beside the models; None where there is none."""
+    bucket = deployment.output(aws, "storage", "ArtifactBucketName")
+    try:
+        return json.loads(aws.client("s3").get_object(Bucket=bucket, Key=f"images/{tag}/{name}")["Body"].read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchKey":
+            return None
+        raise
 
 
 def _digest(aws: Aws, uri: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from operate.aws import Aws
-from operate.errors import OperateError
+from operate.errors import OperateError, is_refusal
 
 LOG_TAIL_LINES = 15
 ENDED = {"Succeeded", "Failed", "Stopped"}
@@ -173,6 +173,16 @@ def failure(aws: Aws, execution: str) -> OperateError:
         todo=TODO.get(step["StepName"], "See the step in `amplify runs`."),
         log_tail="" if tail == reason else tail,
     )
+
+
+def log_tail(aws: Aws, kind: str, name: str) -> str:
+    """The end of a job's log, such as a TransformJob's; nothing where the caller may not read it."""
+    try:
+        return _Tail(kind, _Job(kind, name)).last_lines(aws.client("logs"))
+    except ClientError as error:
+        if is_refusal(error):
+            return ""
+        raise
 
 
 def job_of(step: Mapping[str, Any]) -> _Job | None:

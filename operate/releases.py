@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from operate.aws import Aws
-from operate.errors import OperateError
+from operate.errors import MAY_NOT, OperateError, is_refusal
 
 SCHEMA = 1
 BLOCK_BYTES = 1 << 20
@@ -59,6 +59,13 @@ def package_of_execution(aws: Aws, execution: str) -> str:
 def evaluation_of(aws: Aws, package_arn: str) -> dict[str, Any]:
     """The evaluation.json that a package was registered with."""
     return _evaluation(aws, aws.client("sagemaker").describe_model_package(ModelPackageName=package_arn))
+
+
+def image_tag_of(aws: Aws, package_arn: str) -> str | None:
+    """The tag of the package's image that names its code; None where the image is not one of ours."""
+    package = aws.client("sagemaker").describe_model_package(ModelPackageName=package_arn)
+    [container] = package["InferenceSpecification"]["Containers"]
+    return _image(aws, container["Image"])["tag"]
 
 
 def approve(aws: Aws, package_arn: str, approved_by: str) -> Pin:
@@ -139,7 +146,7 @@ def is_registered(aws: Aws, pin: Pin) -> bool:
 
 def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str) -> Pin:
     [container] = package["InferenceSpecification"]["Containers"]
-    evaluation = _evaluation(aws, package)
+    evaluation, image = _evaluation(aws, package), _image(aws, container["Image"])
     artifact = _artifact(aws, container["ModelDataUrl"])
     if evaluation.get("artifact_sha256") != artifact["sha256"]:
         raise OperateError(
@@ -149,7 +156,8 @@ def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str) -> Pin:
         )
     return pin(
         package=package,
-        **_image(aws, container["Image"]),
+        image_digest=image["image_digest"],
+        code_bundle=image["code_bundle"],
         artifact=artifact,
         evaluation=evaluation,
         approved_by=approved_by,
@@ -178,8 +186,8 @@ def _artifact(aws: Aws, s3_uri: str) -> dict[str, str]:
     return {"s3_uri": s3_uri, "version_id": found["VersionId"], "sha256": digest.hexdigest()}
 
 
-def _image(aws: Aws, uri: str) -> dict[str, str]:
-    """Digest of the package's image in the registry, and the SHA-256 of the code bundle that its tag names.
+def _image(aws: Aws, uri: str) -> dict[str, Any]:
+    """Digest of the package's image in the registry, the tag that names its code, and the SHA-256 of that code.
 
     A run names the digest; a run that somebody started by hand may have named the tag.
     """
@@ -195,8 +203,9 @@ def _image(aws: Aws, uri: str) -> dict[str, str]:
     except ClientError as error:
         message = error.response["Error"]["Message"]
         raise OperateError(f"Image {uri} is not in the registry: {message}", todo="Train again.") from None
-    bundles = [tag.partition("-")[2] for tag in found.get("imageTags", []) if CODE_TAG.fullmatch(tag)]
-    return {"image_digest": found["imageDigest"], "code_bundle": bundles[0] if bundles else uri}
+    tags = [tag for tag in found.get("imageTags", []) if CODE_TAG.fullmatch(tag)]
+    code = tags[0].partition("-")[2] if tags else uri
+    return {"image_digest": found["imageDigest"], "code_bundle": code, "tag": tags[0] if tags else None}
 
 
 def split_uri(s3_uri: str) -> tuple[str, str]:
@@ -207,4 +216,5 @@ def split_uri(s3_uri: str) -> tuple[str, str]:
 
 def _gone(s3_uri: str, error: ClientError) -> OperateError:
     message = error.response["Error"]["Message"]
-    return OperateError(f"{s3_uri} cannot be read: {message}", todo="It may have been deleted: train again.")
+    todo = MAY_NOT if is_refusal(error) else "It may have been deleted: train again."
+    return OperateError(f"{s3_uri} cannot be read: {message}", todo=todo)

@@ -59,8 +59,8 @@ class EndpointStack(cdk.Stack):
                 self._answer_without_instances(settings)
             case InferenceComponents() as settings:
                 self._answer_as_a_component(settings)
-            case Batch():
-                self._answer_in_jobs()
+            case Batch() as settings:
+                self._answer_in_jobs(settings)
 
         self._output("ModelPackageArn", release.model_package_arn)
         self._output("InvokePolicyArn", self.invoke_policy.managed_policy_arn)
@@ -179,18 +179,27 @@ class EndpointStack(cdk.Stack):
         self._output("EndpointName", self._name)
         self._output("InferenceComponentName", self._name)
 
-    def _answer_in_jobs(self) -> None:
+    def _answer_in_jobs(self, settings: Batch) -> None:
         storage = self._storage
+        packages_role = None
+        if settings.named_packages:
+            packages_role = ServiceRole(self, "PackagesRole", description="Fetches any registered model, for a job")
+            packages_role.read_by_name(storage.artifact_bucket, "runs/*/model/")
+            self._let_serve(packages_role)
         batch = BatchModel(
             self,
             "ModelEndpoint",
             name=self._name,
             model_package_arn=self._release.model_package_arn,
             role=self._role,
+            packages_role=packages_role,
             vpc=self._vpc,
             bucket=storage.artifact_bucket,
         )
         self.invoke_policy.run_jobs(batch.model.ref)
+        if packages_role is not None:
+            self.invoke_policy.make_models_of_packages(packages_role.role_arn, self._vpc, like=batch.model.ref)
+            self._output("PackagesRoleArn", packages_role.role_arn)
         self.invoke_policy.exchange(
             storage.artifact_bucket, storage.key, puts=batch.input_prefix, gets=[batch.output_prefix]
         )
@@ -199,10 +208,15 @@ class EndpointStack(cdk.Stack):
         self._output("OutputPrefix", batch.output_prefix)
 
     def _container_role(self, id: str, release: Release) -> ServiceRole:
-        """What every container needs: its artefact, its image, its log. The modes add their own."""
-        settings = self._environment.endpoint
+        """A role of one released model. The modes add their own."""
         role = ServiceRole(self, id, description="Fetches the one released model and serves it")
         role.read_object(self._storage.artifact_bucket, release.artifact_key)
+        self._let_serve(role)
+        return role
+
+    def _let_serve(self, role: ServiceRole) -> None:
+        """What every container needs beside its artefact: the key, the network, its image, its log."""
+        settings = self._environment.endpoint
         role.use_key(
             self._storage.key,
             writes=isinstance(settings, Async | Batch)
@@ -217,7 +231,6 @@ class EndpointStack(cdk.Stack):
             log_group=jobs if isinstance(settings, Batch) else f"/aws/sagemaker/Endpoints/{self._name}",
             metric_namespace=jobs if isinstance(settings, Batch) else "/aws/sagemaker/Endpoints",
         )
-        return role
 
     def _alarms(self, max_latency_ms: int) -> EndpointAlarms:
         return EndpointAlarms(

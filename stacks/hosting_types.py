@@ -6,6 +6,7 @@ families of stacks/instance_types.py only; a test holds the table equal to botoc
 
 from typing import Literal
 
+from stacks import gpu_generations
 from stacks.instance_types import family
 
 Use = Literal["endpoint", "transform"]
@@ -55,12 +56,14 @@ BURSTABLE_FAMILIES = frozenset({"t2", "t3"})
 
 
 def check(instance_type: str, use: Use) -> None:
-    """Raises ValueError for a type that SageMaker does not have for this use, with those of its family that it has."""
+    """Raises ValueError for a type that SageMaker does not have for this use, with those of its family that it has;
+    and for one that it has and whose GPU our image does not run on."""
     name = family(instance_type)
     sizes = [f"ml.{name}.{size}" for size in ENDPOINT_SIZES.get(name, ())]
     if use == "transform":
         sizes = [one for one in sizes if name in TRANSFORM_FAMILIES and one not in NOT_FOR_TRANSFORM]
     if instance_type in sizes:
+        gpu_generations.check(instance_type)
         return
     known = f"of {name} it has {', '.join(sizes)}" if sizes else f"it has none of family {name}"
     purpose = "endpoints" if use == "endpoint" else "transform jobs"

@@ -45,7 +45,9 @@ class PeopleStack(cdk.Stack):
             self.export_value(self.trainer.managed_policy_arn)  # always, as in storage.py: a workbench has it
         self._let_approve(self._policy("approver", "Read what runs made, approve or reject models", people.approvers))
         self._let_deploy(self._policy("deployer", "Deploy by the roles of the CDK's bootstrap", people.deployers))
-        self._let_audit(self._policy("auditor", "See how everything is set, scored and logged", people.auditors))
+        self._let_audit(
+            self._policy("auditor", "See how everything is set, scored and logged", people.auditors), image_build_arn
+        )
 
     def _policy(self, kind: str, does: str, roles: tuple[str, ...]) -> PeoplePolicy:
         return PeoplePolicy(self, kind, resource_name=self._name, does=does, roles=roles)
@@ -79,19 +81,23 @@ class PeopleStack(cdk.Stack):
 
     def _let_approve(self, policy: PeoplePolicy) -> None:
         artifacts = self._storage.artifact_bucket
-        policy.read(artifacts, "runs/*/model/", "runs/*/evaluation/")  # a release names the bytes that were read
+        policy.read(
+            artifacts, "runs/*/model/", "runs/*/evaluation/", "images/"
+        )  # a release names the bytes that were read
+        policy.list(artifacts, "images/")  # without it, what is not kept would look like what may not be read
         policy.use_key(self._storage.key, artifacts)
         self._let_read_the_registry(policy)
         packages = [policy.arn("sagemaker", f"model-package/{self._name}/*")]
         policy.do("sagemaker:UpdateModelPackage", on=packages)
-        policy.do(
-            "sagemaker:ListPipelineExecutionSteps",
-            on=[policy.arn("sagemaker", f"pipeline/{self._name}{end}/execution/*") for end in ("", "-register")],
-        )
+        pipelines = [policy.arn("sagemaker", f"pipeline/{self._name}{end}") for end in ("", "-register")]
+        policy.do("sagemaker:ListPipelineExecutions", on=pipelines)
+        self._let_follow_runs(policy, [f"{pipeline}/execution/*" for pipeline in pipelines])
         self._let_read_outputs(policy)
 
     def _let_deploy(self, policy: PeoplePolicy) -> None:
-        """Nothing of its own: what is deployed is what the CDK's roles and the execution role of CloudFormation may."""
+        """No change of its own: what is deployed is what the CDK's roles and the execution role of CloudFormation may.
+        What `amplify deploy` looks at is read: whether the release is registered, and what the endpoint then serves.
+        """
         policy.do(
             "sts:AssumeRole",
             on=[
@@ -99,8 +105,11 @@ class PeopleStack(cdk.Stack):
                 for role in BOOTSTRAP_ROLES
             ],
         )
+        policy.do("sagemaker:DescribeModelPackage", on=[policy.arn("sagemaker", f"model-package/{self._name}/*")])
+        self._let_see_what_is_served(policy)
+        self._let_read_outputs(policy)
 
-    def _let_audit(self, policy: PeoplePolicy) -> None:
+    def _let_audit(self, policy: PeoplePolicy, image_build_arn: str | None) -> None:
         name, artifacts, key = self._name, self._storage.artifact_bucket, self._storage.key
         policy.read(artifacts, "runs/*/evaluation/", "images/", "drift/")
         policy.list(artifacts, "runs/", "images/", "drift/")
@@ -115,7 +124,11 @@ class PeopleStack(cdk.Stack):
         policy.do("sagemaker:DescribePipeline", "sagemaker:ListPipelineExecutions", on=pipelines)
         self._let_follow_runs(policy, [f"{pipeline}/execution/*" for pipeline in pipelines])
         self._let_read_the_registry(policy)
-        policy.do("sagemaker:DescribeEndpoint", on=[policy.arn("sagemaker", f"endpoint/{name}")])
+        self._let_see_what_is_served(policy)
+        policy.do("sagemaker:DescribeNotebookInstance", on=[policy.arn("sagemaker", f"notebook-instance/{name}")])
+        policy.do("sagemaker:DescribeTransformJob", on=[policy.arn("sagemaker", f"transform-job/{name}-*")])
+        if image_build_arn is not None:
+            policy.do("codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds", on=[image_build_arn])
         policy.do(
             "logs:DescribeLogStreams",
             *("logs:GetLogEvents", "logs:FilterLogEvents"),
@@ -139,9 +152,12 @@ class PeopleStack(cdk.Stack):
         )
         policy.do(
             *("cloudformation:GetTemplate", "cloudformation:DescribeStackEvents"),
-            *("cloudformation:DescribeStackResources", "cloudformation:ListStackResources"),
+            "cloudformation:DescribeStackResources",
             on=[policy.arn("cloudformation", f"stack/{name}-*/*")],
         )
+        policy.do(
+            "servicequotas:ListServiceQuotas", on=["*"]
+        )  # AWS defines it without a resource; for `amplify doctor`
         self._let_read_outputs(policy)
 
     def _let_follow_runs(self, policy: PeoplePolicy, runs: list[str]) -> None:
@@ -162,6 +178,19 @@ class PeopleStack(cdk.Stack):
         policy.do("sagemaker:DescribeModelPackage", on=[policy.arn("sagemaker", f"model-package/{self._name}/*")])
         policy.do("ecr:DescribeImages", "ecr:DescribeImageScanFindings", on=[self._registry.repository.repository_arn])
 
+    def _let_see_what_is_served(self, policy: PeoplePolicy) -> None:
+        """From the endpoint to its package. CloudFormation makes up the names of configurations and models, which do
+        not begin with anything of ours."""
+        name = self._name
+        policy.do("sagemaker:DescribeEndpoint", on=[policy.arn("sagemaker", f"endpoint/{name}")])
+        policy.do("sagemaker:DescribeInferenceComponent", on=[policy.arn("sagemaker", f"inference-component/{name}")])
+        policy.do("sagemaker:DescribeEndpointConfig", on=[policy.arn("sagemaker", "endpoint-config/*")])
+        policy.do("sagemaker:DescribeModel", on=[policy.arn("sagemaker", "model/*")])
+
     def _let_read_outputs(self, policy: PeoplePolicy) -> None:
         """By which the `amplify` command finds everything."""
-        policy.do("cloudformation:DescribeStacks", on=[policy.arn("cloudformation", f"stack/{self._name}-*/*")])
+        policy.do(
+            "cloudformation:DescribeStacks",
+            "cloudformation:ListStackResources",
+            on=[policy.arn("cloudformation", f"stack/{self._name}-*/*")],
+        )

@@ -31,6 +31,7 @@ class StorageStack(cdk.Stack):
         self._let_log_groups_use_the_key()
         self._let_events_use_the_key()
 
+        name = self.stack_name.removesuffix("-storage")
         access_logs = AccessLogBucket(self, "AccessLogBucket", keep=cdk.Duration.days(365))
         self.data_bucket = PrivateBucket(
             self,
@@ -48,8 +49,9 @@ class StorageStack(cdk.Stack):
             lifecycle_rules=[
                 _keep_old_versions(cdk.Duration.days(90)),
                 # Checkpoints are large, replaced many times a run, and of no use once the run has its model; a month is
-                # time to retry one. Captured requests and those of a queue are people's sequences: nobody hoards them.
-                *(_passing(prefix) for prefix in ("checkpoints", "captured", "async")),
+                # time to retry one. Captured requests, and those of a queue or a job, are people's sequences: nobody
+                # hoards them. A job's answers are kept, as a run's are: somebody paid for them.
+                *(_passing(prefix) for prefix in ("checkpoints", "captured", "async", f"transform/{name}/input")),
             ],
         )
         self.buckets = [self.data_bucket, self.artifact_bucket]  # what jobs and endpoints read and write
@@ -137,7 +139,7 @@ class StorageStack(cdk.Stack):
 def _passing(prefix: str) -> s3.LifecycleRule:
     """What is of use for a month."""
     return s3.LifecycleRule(
-        id=prefix,
+        id=prefix.replace("/", "-"),
         prefix=f"{prefix}/",
         expiration=cdk.Duration.days(30),
         noncurrent_version_expiration=cdk.Duration.days(1),

@@ -159,6 +159,14 @@ def machine(instance_type: str) -> Machine:
     return MACHINES[instance_type]
 
 
+def processing_machine(instance_type: str) -> Machine:
+    """The same for processing jobs. Raises ValueError for a type that none of ours runs on."""
+    found = machine(instance_type)
+    if not takes_processing(instance_type):
+        raise ValueError(f"'{instance_type}' takes no processing jobs: give another type, such as ml.g5.xlarge")
+    return found
+
+
 def takes_processing(instance_type: str) -> bool:
     """Whether SageMaker runs processing jobs on a type that it trains on."""
     return instance_type not in NOT_FOR_PROCESSING_TYPES and instance_type.split(".")[1] not in NOT_FOR_PROCESSING

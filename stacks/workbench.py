@@ -9,6 +9,7 @@ from constructs import Construct
 
 from stacks.config import Environment, Workbench
 from stacks.constructs.code_bundle import CodeBundle
+from stacks.constructs.people_policy import PeoplePolicy
 from stacks.constructs.private_notebook import PrivateNotebook
 from stacks.constructs.service_role import ServiceRole
 from stacks.storage import StorageStack
@@ -58,5 +59,13 @@ class WorkbenchStack(cdk.Stack):
             vpc=vpc,
             key=storage.key,
             project=bundle,
+        )
+        users = PeoplePolicy(
+            self, "workbench", resource_name=name, does="Start, open and stop the notebook", roles=workbench.users
+        )
+        users.do(
+            *("sagemaker:DescribeNotebookInstance", "sagemaker:StartNotebookInstance"),
+            *("sagemaker:StopNotebookInstance", "sagemaker:CreatePresignedNotebookInstanceUrl"),
+            on=[users.arn("sagemaker", f"notebook-instance/{name}")],
         )
         cdk.CfnOutput(self, "NotebookInstanceName", value=name)

@@ -10,6 +10,10 @@
 An input is a string, or an object `{"id", "sequence", "variants"}`. Where the body has no room for the task, the
 content type names it: `text/x-fasta; task=perplexity; exact=true` (the one header that every way of invoking an
 endpoint, batch transform included, hands through unchanged). Without a name it is `embed`.
+
+With `partial`, a field of the JSON or an option of the content type, a protein that cannot be answered gets
+`{"id", "error": {"code", "message", "where"}}` in its place and the others their answers; without, one such protein
+refuses the request. Batch transform has no other way to say which of a file's records was at fault.
 """
 
 from __future__ import annotations
@@ -67,11 +71,13 @@ class Request:
     inputs: tuple[Input, ...]
     authors_form: bool = False
     """`{"sequence"}` → `{"output"}`, as the authors' own SageMaker handler"""
+    partial: bool = False
+    """A protein that is at fault gets its error in place of an answer, and refuses no other's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One output for each input of the request, in its order."""
+    """One output for each input of the request, in its order; of a partial request it may be an `error`."""
 
     request: Request
     outputs: tuple[Output, ...]
@@ -95,11 +101,12 @@ def read_request(body: bytes, content_type: str | None) -> Request:
         raise _bad_body(f"the body is empty; {_WANTED_TYPES} is wanted")
     if kind == "json":
         return _read_json_request(_text(body))
+    partial = _boolean(options.pop("partial", False), "Content-Type")
     task = read_task(options.pop("task", "embed"), options)
     if kind == "fasta":
-        return Request(task, _limited(_fasta_inputs(body)))
+        return Request(task, _limited(_fasta_inputs(body)), partial=partial)
     inputs = _line_inputs(_text(body)) if kind == "lines" else _csv_inputs(_text(body))
-    return Request(task, _limited(inputs))
+    return Request(task, _limited(inputs), partial=partial)
 
 
 def _read_json_request(text: str) -> Request:
@@ -109,7 +116,7 @@ def _read_json_request(text: str) -> Request:
     if "sequence" in value:
         _check_keys(value, ("sequence",))
         return Request(Logits(), (_input(value, "sequence"),), authors_form=True)
-    _check_keys(value, ("task", "inputs", "parameters"))
+    _check_keys(value, ("task", "inputs", "parameters", "partial"))
     for field in ("task", "inputs"):
         if field not in value:
             raise RequestError(400, "bad_request", f"field {field!r} is missing", where=field)
@@ -120,8 +127,9 @@ def _read_json_request(text: str) -> Request:
     if not isinstance(inputs, list):
         message = f'a list like ["MKTAYI", …] is wanted, not {echo(inputs)}'
         raise RequestError(400, "bad_request", message, where="inputs")
+    partial = _boolean(value.get("partial", False), "partial")
     task = read_task(value["task"], parameters)
-    return Request(task, _limited(_input(one, f"inputs[{i}]") for i, one in enumerate(inputs)))
+    return Request(task, _limited(_input(one, f"inputs[{i}]") for i, one in enumerate(inputs)), partial=partial)
 
 
 def _input(value: object, where: str) -> Input:
@@ -221,6 +229,13 @@ def _option(value: str) -> bool | int | str:
     return int(value) if re.fullmatch(r"-?[0-9]{1,9}", value, re.ASCII) else value
 
 
+def _boolean(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        message = f"partial is {echo(value)}; true or false is wanted"
+        raise RequestError(400, "bad_request", message, where=where)
+    return value
+
+
 def _text(body: bytes) -> str:
     try:
         return body.decode("utf-8-sig")
@@ -297,6 +312,13 @@ def choose_answer_type(accept: str | None, content_type: str | None) -> str:
             return _ANSWERS[media_type]
     message = f"Accept {echo(accept)}; {JSON}, {JSON_LINES} or {NPZ} can be had"
     raise RequestError(406, "not_acceptable", message, where="Accept")
+
+
+def check_answer_type(request: Request, media_type: str) -> None:
+    """Raises RequestError (406) where the format has no room for what the request may be answered with."""
+    if request.partial and media_type == NPZ:
+        message = f"Accept {NPZ}: arrays have no room for the errors of a partial answer; {JSON} or {JSON_LINES} has"
+        raise RequestError(406, "not_acceptable", message, where="Accept")
 
 
 def write_answer(answer: Answer, media_type: str) -> bytes:

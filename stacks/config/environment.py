@@ -63,7 +63,10 @@ class Environment:
     def __post_init__(self) -> None:
         faults = [
             *not_matching(
-                "name", self.name, r"[a-z][a-z0-9-]{0,19}", "up to 20 lower-case letters, digits and hyphens"
+                "name",
+                self.name,
+                r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?",  # AWS takes no name of an endpoint that ends in a hyphen
+                "up to 20 lower-case letters, digits and hyphens, a letter first and no hyphen last",
             ),
             *not_matching("account", self.account, r"\d{12}", "the twelve digits of an AWS account"),
             *not_matching("region", self.region, r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as eu-central-1"),
@@ -129,6 +132,9 @@ class Environment:
         if workbench is None:
             return
         yield from not_a("workbench", workbench, Workbench)
+        for user in self.workbench.users if isinstance(self.workbench, Workbench) else ():
+            if role_account(user) not in (None, self.account):
+                yield f"workbench.users holds {user}: give roles of account {self.account}"
         if self.network is None:
             yield (
                 "workbench is given, and network is None: a notebook without a private network would be on the "

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stacks.config.checks import not_a, not_matching, out_of_range, raise_if_any, unknown_instance_type
-from stacks.instance_types import has_gpu
+from stacks.training_types import processing_machine
 
 MOST_HOURS = 28 * 24  # captured requests are kept for 30 days
 
@@ -41,7 +41,7 @@ class Drift:
 
     def _faults(self) -> Iterable[str]:
         yield from out_of_range("every_hours", self.every_hours, 1, MOST_HOURS)
-        yield from unknown_instance_type("instance_type", self.instance_type, has_gpu)
+        yield from unknown_instance_type("instance_type", self.instance_type, processing_machine)
         for field, value, most in (
             ("max_length_shift", self.max_length_shift, 1.0),
             ("max_residue_divergence", self.max_residue_divergence, 1.0),

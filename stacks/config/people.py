@@ -23,10 +23,10 @@ class People:
     """Lay proteins and weights into the data bucket, start and stop runs, and follow them."""
 
     approvers: tuple[str, ...] = ()
-    """Read what runs made, and approve or reject registered models. Apart from trainers: two pairs of eyes."""
+    """Read what runs did and made, and approve or reject registered models. Apart from trainers: two pairs of eyes."""
 
     deployers: tuple[str, ...] = ()
-    """Assume the roles of the CDK's bootstrap in this account and region, and nothing else. Those roles deploy
+    """Assume the roles of the CDK's bootstrap in this account and region, and see what is deployed. Those roles deploy
     *every* CDK app of the account: name nobody whom the account is not entrusted to."""
 
     auditors: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from stacks.config.checks import (
     unknown_instance_type,
 )
 from stacks.instance_types import has_gpu, has_local_disk
-from stacks.training_types import MACHINES, machine, takes_processing
+from stacks.training_types import MACHINES, machine, processing_machine
 
 ImageTarget = Literal["cpu", "gpu"]
 
@@ -101,9 +101,7 @@ class Training:
         for given in self.instance_types:
             yield from unknown_instance_type("instance_types", given, machine)
         for name, given in self._processing_types():
-            yield from unknown_instance_type(name, given)
-            if given in MACHINES and not takes_processing(given):
-                yield f"{name} is {given}, which takes no processing jobs: give another type, such as ml.g5.xlarge"
+            yield from unknown_instance_type(name, given, processing_machine)
         if len(set(self.instance_types)) < len(self.instance_types):
             yield f"instance_types names a type twice ({', '.join(self.instance_types)}): give each once"
         yield from out_of_range("instance_count", self.instance_count, 1, MAX_INSTANCES)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stacks.config.checks import out_of_range, raise_if_any
 from stacks.config.network import InterfaceEndpoint
+from stacks.config.people import role_faults
 from stacks.notebook_types import check
 
 NEEDED_ENDPOINTS: tuple[InterfaceEndpoint, ...] = ("sagemaker.api", "logs")
@@ -15,7 +16,7 @@ NEEDED_ENDPOINTS: tuple[InterfaceEndpoint, ...] = ("sagemaker.api", "logs")
 class Workbench:
     """One SageMaker notebook instance, without a way to the internet, that stops when nobody uses it.
 
-    It is started and opened in the console, or by `aws sagemaker start-notebook-instance` and
+    Its users start and open it in the console, or by `aws sagemaker start-notebook-instance` and
     `create-presigned-notebook-instance-url`. What is in it acts as its role does: as a trainer, where the environment
     trains, and as an invoker of the endpoint, where one is released. SageMaker refuses changes of a running one: stop
     it before a deployment that changes it.
@@ -26,6 +27,10 @@ class Workbench:
 
     volume_gb: int = 20
     """Of the encrypted disk that keeps what people write below ~/SageMaker. It can grow and never shrink."""
+
+    users: tuple[str, ...] = ()
+    """Roles of this account, by name or ARN, that may start, open and stop it: what they do in it they do as trainers
+    and invokers. Policy `amplify-<env>-workbench`; nobody else gets it."""
 
     idle_minutes: int = 60
     """It stops once nothing was run or typed for so long. A kernel at work keeps it running, however long."""
@@ -38,5 +43,6 @@ class Workbench:
             check(self.instance_type)
         except ValueError as fault:
             yield f"instance_type: {fault}"
+        yield from role_faults("users", self.users, "amplify-<env>-workbench")
         yield from out_of_range("volume_gb", self.volume_gb, 5, 16_384)  # CreateNotebookInstance
         yield from out_of_range("idle_minutes", self.idle_minutes, 15, 1_440)

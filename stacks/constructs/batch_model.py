@@ -9,7 +9,10 @@ from stacks.vpc_config import VpcConfig
 
 
 class BatchModel(Construct):
-    """The model, and its role's right to the jobs' prefixes. A job runs under the role of its model."""
+    """The model, and its role's right to the jobs' prefixes. A job runs under the role of its model.
+
+    `packages_role`: of the models that people make of other packages, where they may.
+    """
 
     def __init__(
         self,
@@ -19,11 +22,13 @@ class BatchModel(Construct):
         name: str,
         model_package_arn: str,
         role: ServiceRole,
+        packages_role: ServiceRole | None,
         vpc: VpcConfig | None,
         bucket: s3.IBucket,
     ) -> None:
         super().__init__(scope, id)
         self.input_prefix, self.output_prefix = f"transform/{name}/input/", f"transform/{name}/output/"
-        role.read(bucket, self.input_prefix)
-        role.write(bucket, self.output_prefix)
+        for one in (role, *([packages_role] if packages_role else [])):
+            one.read(bucket, self.input_prefix)
+            one.write(bucket, self.output_prefix)
         self.model = ServedModel(self, "Model", model_package_arn=model_package_arn, role=role, vpc=vpc)

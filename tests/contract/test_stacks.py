@@ -28,7 +28,7 @@ OF_A_MODE = {  # beside ModelPackageArn and InvokePolicyArn
     "async": {"EndpointName", "InputPrefix", "OutputPrefix", "FailurePrefix", "SuccessTopicArn", "ErrorTopicArn"},
     "serverless": {"EndpointName"},
     "inference_components": {"EndpointName", "InferenceComponentName"},
-    "batch": {"ModelName", "InputPrefix", "OutputPrefix"},
+    "batch": {"ModelName", "InputPrefix", "OutputPrefix", "PackagesRoleArn"},
 }
 
 

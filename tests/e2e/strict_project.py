@@ -20,9 +20,6 @@ from tests.e2e.conftest import LEARNING, Project, Trap, clone, write_proteins
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
-CODEBUILD = f"arn:aws:codebuild:{REGION}:{ACCOUNT}"
-LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}"
-READ_OUTPUTS = ("cloudformation:DescribeStacks", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/amplify-local-*/*")
 
 
 def allow(actions: str | list[str], resources: str | list[str]) -> dict[str, Any]:
@@ -90,50 +87,27 @@ class StrictProject(Project):
         return list(calls.read(running.settings.calls))
 
 
-def people(project: StrictProject) -> None:
-    """Everybody who takes part. What each may do is here, and what the README calls them for."""
-    data, artifacts = project.output("storage", "DataBucketName"), project.output("storage", "ArtifactBucketName")
-    key = project.output("storage", "KeyArn")
-    project.add_user(
-        "librarian",  # brings proteins and weights
-        allow(*READ_OUTPUTS),
-        allow("s3:ListBucket", f"arn:aws:s3:::{data}"),
-        allow(
-            ["s3:GetObject", "s3:PutObject"],
-            [f"arn:aws:s3:::{data}/{prefix}/*" for prefix in ("proteins", "heldout", "weights")],
-        ),
-        allow(["kms:GenerateDataKey", "kms:Decrypt"], key),
-    )
-    executions = f"{SAGEMAKER}:pipeline/amplify-local*/execution/*"
-    project.add_user(
-        "trainer",  # starts runs, and follows them
-        allow(*READ_OUTPUTS),
-        allow("sagemaker:StartPipelineExecution", f"{SAGEMAKER}:pipeline/amplify-local*"),
-        allow(["sagemaker:DescribePipelineExecution", "sagemaker:ListPipelineExecutionSteps"], executions),
-        allow(["sagemaker:DescribeTrainingJob", "sagemaker:DescribeProcessingJob"], f"{SAGEMAKER}:*-job/pipelines-*"),
-        allow(["codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds"], f"{CODEBUILD}:project/amplify-local*"),
-        allow("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/amplify-local"),
-        allow(["logs:DescribeLogStreams", "logs:GetLogEvents"], f"{LOGS}:log-group:/aws/sagemaker/*:*"),
-    )
-    project.add_user(
-        "approver",  # looks at models, and releases them
-        allow(*READ_OUTPUTS),
-        allow("sagemaker:ListModelPackages", "*"),
-        allow(
-            ["sagemaker:DescribeModelPackage", "sagemaker:UpdateModelPackage"],
-            f"{SAGEMAKER}:model-package/amplify-local/*",
-        ),
-        allow("s3:GetObject", [f"arn:aws:s3:::{artifacts}/{part}/*" for part in ("runs", "images")]),
-        allow("s3:ListBucket", f"arn:aws:s3:::{artifacts}"),
-        allow("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/amplify-local"),
-        allow("kms:Decrypt", key),
-    )
-    project.add_user("invoker", allow("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/amplify-local"))
+PEOPLE = {  # who takes part → the policy that the stacks made for them
+    "trainer": "amplify-local-trainer",
+    "approver": "amplify-local-approver",
+    "deployer": "amplify-local-deployer",
+    "auditor": "amplify-local-auditor",
+    "invoker": "amplify-local-invoke",
+}
+
+
+def people(project: StrictProject, *kinds: str) -> None:
+    """Users who hold exactly what the deployed stacks give to a kind of person, and nothing else."""
+    iam = project.aws("iam")
+    for kind in kinds:
+        iam.create_user(UserName=kind)
+        iam.attach_user_policy(UserName=kind, PolicyArn=f"arn:aws:iam::{ACCOUNT}:policy/{PEOPLE[kind]}")
 
 
 @contextlib.contextmanager
 def walked(folder: Path, trap: Trap) -> Iterator[StrictProject]:
-    """Bootstrapped by the administrator, deployed by CI, filled, trained and approved by people, in service."""
+    """Bootstrapped by the administrator and deployed by CI for the first time; from then on each part of the way is
+    gone by whom the stacks made for it: filled and trained, approved, put in service."""
     plain = clone(folder, trap)
     project = StrictProject(root=plain.root, state=plain.state, environ=plain.environ, trap=trap)
     try:
@@ -142,14 +116,14 @@ def walked(folder: Path, trap: Trap) -> Iterator[StrictProject]:
         project.cdk().bootstrap(nothing)
         project.add_user("ci", allow("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/cdk-*"))
         project.cdk("ci").deploy("local/*", nothing)
-        people(project)
+        people(project, "trainer", "approver", "deployer", "auditor")
         write_proteins(project.root)
-        project.by("librarian").amplify("data", "add", "known.fasta")
-        project.by("librarian").amplify("data", "add", "new.fasta", "--held-out")
+        project.by("trainer").amplify("data", "add", "known.fasta")
+        project.by("trainer").amplify("data", "add", "new.fasta", "--held-out")
         project.by("trainer").amplify("train", *LEARNING, "--watch")
         project.by("approver").amplify("approve", "--yes")
-        project.cdk().synth(nothing)
-        project.cdk("ci").deploy("local/endpoint", nothing)
+        project.by("deployer").amplify("deploy")
+        people(project, "invoker")  # whose policy came with the endpoint
         yield project
     finally:
         server.stop(project.state)
@@ -163,7 +137,7 @@ def all_pipelines_run(project: StrictProject) -> None:
     bucket, _, key = archive.removeprefix("s3://").partition("/")
     with tarfile.open(fileobj=project.aws("s3").get_object(Bucket=bucket, Key=key)["Body"], mode="r|gz") as tar:
         tar.extractall(project.root / "brought", filter="data")
-    weights = project.by("librarian").amplify("weights", "add", "brought").split()[-1]
+    weights = project.by("trainer").amplify("weights", "add", "brought").split()[-1]
     project.by("trainer").amplify("register", weights, "--watch")
 
 

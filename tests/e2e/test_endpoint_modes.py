@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from local_aws import server
@@ -131,7 +132,7 @@ def test_several_instances_share_the_requests(project: Project, expected: dict, 
 
 
 def test_a_job_says_the_same_of_every_line(project: Project, expected: dict, serve: Callable[[str], None]) -> None:
-    serve('Batch(instance_type="ml.m5.xlarge")')
+    serve('Batch(instance_type="ml.m5.xlarge", named_packages=True)')
     bucket = project.output("storage", "ArtifactBucketName")
     source, target = (project.output("endpoint", f"{which}Prefix") for which in ("Input", "Output"))
     s3, sagemaker = project.aws("s3"), project.aws("sagemaker")
@@ -158,3 +159,52 @@ def test_a_job_says_the_same_of_every_line(project: Project, expected: dict, ser
     assert job()["TransformJobStatus"] == "Completed", job()
     lines = (read(project, f"s3://{bucket}/{target}many.jsonl.gz.out") or b"").splitlines()
     assert [json.loads(line) for line in lines] == [expected] * 5
+    the_command_asks_a_job(project, expected)
+
+
+def the_command_asks_a_job(project: Project, expected: dict[str, Any]) -> None:
+    """`amplify batch`: whole files, bad records, other packages, a job that somebody else waits for."""
+    records = [
+        {"id": "good", "sequence": PROTEIN},
+        {"id": "bad", "sequence": "MK1"},
+        {"id": "also", "sequence": PROTEIN},
+    ]
+    (project.root / "mixed.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    told = project.amplify("batch", "mixed.jsonl", "--task", "perplexity", fails=True)
+    assert "1 records have no answer: mixed.perplexity.failures.csv" in told
+    head, *rows = (project.root / "mixed.perplexity.csv").read_text().splitlines()
+    assert head == "id,perplexity,loss,scored_residues"
+    [output] = expected["outputs"]
+    assert [row.split(",")[:2] for row in rows] == [[name, str(output["perplexity"])] for name in ("good", "also")]
+    assert "line 2\",bad_sequence,'1' is not a residue" in (project.root / "mixed.perplexity.failures.csv").read_text()
+
+    told = project.amplify("batch", "new.fasta", "--package", "latest", "--json")
+    said = json.loads(next(line for line in told.splitlines() if line.startswith("{")))
+    assert (said["answered"], said["failed"]) == (60, 0)
+    assert project.aws("sagemaker").list_models(NameContains=said["job"])["Models"] == [], "made for the job alone"
+    again = project.amplify("batch", "new.fasta", "--job", said["job"], "--out", "again.npz")
+    assert "again.npz: answers for 60 of 60 records" in again
+    with np.load(project.root / "new.embed.npz") as first, np.load(project.root / "again.npz") as second:
+        assert (first["embeddings"] == second["embeddings"]).all()
+        assert first["ids"].tolist() == [f"p{number}" for number in range(60)]
+    assert "was started for other records" in project.amplify("batch", "known.fasta", "--job", said["job"], fails=True)
+    assert "was not stopped" in project.amplify("stop", said["job"], fails=True)
+    assert "has no version 99" in project.amplify("batch", "new.fasta", "--package", "99", fails=True)
+    pending = project.aws("sagemaker").create_model_package(**another_package(project))["ModelPackageArn"]
+    refused = project.amplify("batch", "new.fasta", "--package", pending, fails=True)
+    assert "is PendingManualApproval: jobs run approved packages" in refused
+    project.aws("sagemaker").delete_model_package(ModelPackageName=pending)
+
+    bucket = project.output("storage", "DataBucketName")
+    of_prefix = project.amplify("batch", f"s3://{bucket}/heldout/", "--task", "perplexity")
+    assert "heldout.perplexity.csv: answers for 60 of 60 records" in of_prefix
+    assert "Nothing lies below" in project.amplify("batch", f"s3://{bucket}/nosuch/", fails=True)
+
+
+def another_package(project: Project) -> dict[str, Any]:
+    """The released model once more, which nobody has looked at."""
+    sagemaker = project.aws("sagemaker")
+    [newest] = sagemaker.list_model_packages(ModelPackageGroupName=NAME, MaxResults=1)["ModelPackageSummaryList"]
+    package = sagemaker.describe_model_package(ModelPackageName=newest["ModelPackageArn"])
+    kept = {member: package[member] for member in ("InferenceSpecification", "ModelMetrics")}
+    return {"ModelPackageGroupName": NAME, "ModelApprovalStatus": "PendingManualApproval", **kept}

@@ -1,6 +1,7 @@
 """The whole way under IAM: by people with small rights, every job in its own role; and what each right is there for."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[St
 
 
 def refusal(project: StrictProject, user: str, service: str, operation: str, **members: object) -> str:
-    with pytest.raises(ClientError) as error:
+    with pytest.raises(ClientError) as error:  # stopping a run wants a token, which botocore makes up
         getattr(project.aws(service, user), operation)(**members)
     assert error.value.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException")
     return error.value.response["Error"]["Message"]
@@ -64,9 +65,10 @@ def test_each_part_of_the_way_was_gone_by_whoever_may_go_it(project: StrictProje
     for call in project.calls():
         done.setdefault(calls.principal_name(call["principal"]), set()).add(call["action"])
     assert done["user/ci"] == {"sts:AssumeRole", "sts:GetCallerIdentity"}
-    assert "s3:PutObject" in done["user/librarian"]
-    assert "sagemaker:StartPipelineExecution" in done["user/trainer"]
+    assert {"s3:PutObject", "sagemaker:StartPipelineExecution"} <= done["user/trainer"]
     assert "sagemaker:UpdateModelPackage" in done["user/approver"]
+    changes = {action for action in done["user/deployer"] if not re.match(r"\w+:(Describe|List|Get)", action)}
+    assert changes == {"sts:AssumeRole"}, "what is deployed, the CDK's roles deploy"
     [execution] = [actions for name, actions in done.items() if "cfn-exec-role" in name]
     assert {"sagemaker:CreatePipeline", "sagemaker:CreateEndpoint", "iam:PassRole"} <= execution
     roles = project.roles()
@@ -93,8 +95,82 @@ def test_the_invoker_asks_and_may_nothing_else(project: StrictProject) -> None:
 
 def test_who_was_not_granted_the_endpoint_does_not_reach_it(project: StrictProject) -> None:
     ask = {"EndpointName": "amplify-local", "Body": b"{}"}
-    for user in ("ci", "trainer", "librarian"):
+    for user in ("ci", "trainer", "approver", "deployer", "auditor"):
         assert "sagemaker:InvokeEndpoint" in refusal(project, user, "sagemaker-runtime", "invoke_endpoint", **ask)
+
+
+def in_aws_words(project: StrictProject, user: str, *command: str, action: str) -> None:
+    """A command that is not this person's ends with what AWS says, and with whose it is."""
+    said = project.by(user).amplify(*command, fails=True)
+    assert f"User: arn:aws:iam::{ACCOUNT}:user/{user} is not authorized to perform: {action}" in said, said
+    assert "It is somebody else's to do" in said
+
+
+def test_a_trainer_approves_and_deploys_nothing(project: StrictProject) -> None:
+    trainer = project.by("trainer")
+    assert "Succeeded" in trainer.amplify("runs")
+    assert "known.fasta" in trainer.amplify("data", "list")
+    status = trainer.amplify("status")
+    assert "amplify-local-endpoint" in status
+    assert "served:   not yours to see. User: arn:aws:iam::" in status
+    assert "served:   arn:aws:sagemaker" in project.by("deployer").amplify("status")
+    in_aws_words(project, "trainer", "approve", "--yes", action="s3:GetObject")
+    package = json.loads((project.root / "releases" / "local.json").read_text())["model_package_arn"]
+    approval = {"ModelPackageArn": package, "ModelApprovalStatus": "Rejected"}
+    assert "UpdateModelPackage" in refusal(project, "trainer", "sagemaker", "update_model_package", **approval)
+    role = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-deploy-role-{ACCOUNT}-us-east-1"
+    assert "sts:AssumeRole" in refusal(project, "trainer", "sts", "assume_role", RoleArn=role, RoleSessionName="me")
+
+
+def test_an_approver_starts_no_runs_and_brings_no_proteins(project: StrictProject) -> None:
+    assert "version 1, Approved" in project.by("approver").amplify("runs")
+    assert "findings in its image: no scan of this image is kept" in project.by("approver").amplify("approve", "--yes")
+    in_aws_words(project, "approver", "data", "list", action="s3:ListBucket")
+    assert "It is somebody else's to do" in project.by("approver").amplify("data", "add", "known.fasta", fails=True)
+    start = {"PipelineName": "amplify-local", "ClientRequestToken": "x" * 32}
+    assert "StartPipelineExecution" in refusal(project, "approver", "sagemaker", "start_pipeline_execution", **start)
+
+
+def test_a_deployer_reads_no_proteins_and_approves_nothing(project: StrictProject) -> None:
+    in_aws_words(project, "deployer", "data", "list", action="s3:ListBucket")
+    package = json.loads((project.root / "releases" / "local.json").read_text())["model_package_arn"]
+    approval = {"ModelPackageArn": package, "ModelApprovalStatus": "Rejected"}
+    assert "UpdateModelPackage" in refusal(project, "deployer", "sagemaker", "update_model_package", **approval)
+    admin = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-us-east-1"
+    assert "sts:AssumeRole" in refusal(project, "deployer", "sts", "assume_role", RoleArn=admin, RoleSessionName="me")
+
+
+def test_an_auditor_sees_how_everything_is_set_and_changes_nothing(project: StrictProject) -> None:
+    auditor = project.by("auditor")
+    assert "Succeeded" in auditor.amplify("runs")
+    assert "served:   arn:aws:sagemaker" in auditor.amplify("status")
+    assert "packages:" in auditor.amplify("image")
+    data, artifacts = project.output("storage", "DataBucketName"), project.output("storage", "ArtifactBucketName")
+    key = project.output("storage", "KeyArn")
+    assert project.aws("s3", "auditor").get_bucket_policy(Bucket=data)["Policy"]
+    assert project.aws("kms", "auditor").get_key_policy(KeyId=key, PolicyName="default")["Policy"]
+    role = project.roles()["training/TrainRole"]
+    assert project.aws("iam", "auditor").list_role_policies(RoleName=role)["PolicyNames"]
+
+    in_aws_words(project, "auditor", "data", "list", action="s3:ListBucket")
+    tries: list[tuple[str, str, dict[str, object]]] = [
+        ("s3", "get_object", {"Bucket": data, "Key": "proteins/known.fasta"}),
+        ("s3", "put_object", {"Bucket": artifacts, "Key": "runs/x/evaluation/evaluation.json", "Body": b"{}"}),
+        ("s3", "delete_object", {"Bucket": data, "Key": "proteins/known.fasta"}),
+        ("kms", "schedule_key_deletion", {"KeyId": key}),
+        ("iam", "delete_role_policy", {"RoleName": role, "PolicyName": "x"}),
+        ("sagemaker", "delete_endpoint", {"EndpointName": "amplify-local"}),
+        ("sagemaker", "stop_pipeline_execution", {"PipelineExecutionArn": an_execution(project)}),
+        ("cloudformation", "delete_stack", {"StackName": "amplify-local-storage"}),
+    ]
+    for service, operation, members in tries:
+        assert "is not authorized to perform" in refusal(project, "auditor", service, operation, **members), operation
+
+
+def an_execution(project: StrictProject) -> str:
+    sagemaker = project.aws("sagemaker")
+    [newest, *_] = sagemaker.list_pipeline_executions(PipelineName="amplify-local")["PipelineExecutionSummaries"]
+    return str(newest["PipelineExecutionArn"])
 
 
 def test_the_roles_do_not_change_hands(project: StrictProject) -> None:

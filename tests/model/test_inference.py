@@ -357,3 +357,35 @@ def test_whatever_comes_is_answered_or_refused_as_the_callers_mistake(
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such folder"):
         inference.model_fn(tmp_path / "nothing")
+
+
+# ---- partial answers -------------------------------------------------------------------------------------------------
+
+
+def test_in_a_partial_answer_each_bad_protein_has_its_error_and_the_others_their_answers(predictor: Predictor) -> None:
+    inputs = [{"id": "a", "sequence": PROTEIN}, {"id": "b", "sequence": "MK*TA"}, {"id": "c", "sequence": "XX"}]
+    body = json.dumps({"task": "perplexity", "inputs": inputs, "partial": True})
+    good, stopped, empty = json.loads(answer(predictor, body))["outputs"]
+    [alone] = ask(predictor, "perplexity", inputs[:1])
+    assert good == alone
+    assert (stopped["id"], stopped["error"]["code"]) == ("b", "bad_sequence")
+    assert stopped["error"]["where"] == "inputs[1] (b), position 3"
+    assert (empty["id"], empty["error"]["code"]) == ("c", "nothing_to_score")
+
+
+def test_a_partial_answer_may_hold_errors_only(predictor: Predictor) -> None:
+    outputs = answer(predictor, ">x\nM1\n", "text/x-fasta; task=embed; partial=true", "application/jsonlines")
+    assert json.loads(outputs)["error"]["code"] == "bad_sequence"
+
+
+def test_arrays_have_no_room_for_a_partial_answer(predictor: Predictor) -> None:
+    body = json.dumps({"task": "embed", "inputs": [PROTEIN], "partial": True})
+    with pytest.raises(RequestError, match="no room for the errors") as refused:
+        answer(predictor, body, accept="application/x-npz")
+    assert refused.value.status == 406
+
+
+@pytest.mark.parametrize("content_type", [JSON, "text/csv; partial=7"])
+def test_partial_is_true_or_false(predictor: Predictor, content_type: str) -> None:
+    body = json.dumps({"task": "embed", "inputs": [PROTEIN], "partial": "yes"})
+    assert "true or false is wanted" in refusal(predictor, body, content_type).message

@@ -287,6 +287,10 @@ def test_a_full_queue_answers_429_with_the_time_to_wait_and_loses_nothing_that_w
         assert server.ask(question).status_code == 200
         too_much = server.ask(LONG_SCAN)
         assert (too_much.status_code, too_much.json()["code"]) == (413, "too_much_work")
+        mixed = server.ask(LONG_SCAN | {"inputs": [*LONG_SCAN["inputs"], "M1"], "partial": True})
+        assert [one["error"]["code"] for one in mixed.json()["outputs"]] == ["too_much_work", "bad_sequence"]
+        nothing = server.ask(LONG_SCAN | {"inputs": ["M1"], "partial": True})
+        assert [one["error"]["code"] for one in nothing.json()["outputs"]] == ["bad_sequence"]
 
 
 # ---- refusals --------------------------------------------------------------------------------------------------------

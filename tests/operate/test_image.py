@@ -90,7 +90,8 @@ def test_an_image_that_is_there_is_not_waited_for(aws: Aws, project: Any) -> Non
     assert image.uri == uri
     assert image.by_digest.startswith(f"{uri.rpartition(':')[0]}@sha256:")
     known = images.records(aws, image)
-    assert (known["packages"], known["findings"]) == (2, None)
+    assert (known["packages"], known["scan"], known["findings"]) == (2, None, None)
+    assert images.scan_text(known) == "no scan of this image is kept"
 
 
 def test_a_build_that_goes_on_is_waited_for_and_no_other_is_started(aws: Aws, project: Any) -> None:
@@ -147,3 +148,29 @@ def test_a_build_that_cannot_be_started_says_why(aws: Aws, project: Any) -> None
     aws.client("codebuild").delete_project(name=name)
     with pytest.raises(OperateError, match=f"cannot be started: Project not found: {name}-gone"):
         images.wait_until_built(aws, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("kept", "text"),
+    [
+        (
+            {
+                "imageScanStatus": {"status": "COMPLETE"},
+                "imageScanFindings": {"findingSeverityCounts": {"CRITICAL": 2, "HIGH": 5}},
+            },
+            "2 CRITICAL, 5 HIGH",
+        ),
+        ({"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindings": {"findingSeverityCounts": {}}}, "none"),
+        ({"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindings": {}}, "none"),
+        (
+            {"imageScanStatus": {"status": "UNAVAILABLE"}},
+            "unknown: its scan is UNAVAILABLE; where Amazon Inspector scans, its findings are there",
+        ),
+    ],
+)
+def test_what_the_scanner_found_is_told_by_severity_and_a_scan_that_failed_is_not_called_clean(
+    aws: Aws, project: Any, kept: dict[str, Any], text: str
+) -> None:
+    project()
+    aws.client("s3").put_object(Bucket=ASSETS, Key="images/gpu-0/scan.json", Body=json.dumps(kept).encode())
+    assert images.scan_text(images.scan_of(aws, "gpu-0")) == text

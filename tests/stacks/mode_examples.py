@@ -51,7 +51,7 @@ EXAMPLES: dict[Mode, Endpoint] = {
         working_hours=HOURS,
         invokers=ROLES,
     ),
-    "batch": Batch(instance_type="ml.g5.xlarge", instance_count=2, invokers=ROLES),
+    "batch": Batch(instance_type="ml.g5.xlarge", instance_count=2, named_packages=True, invokers=ROLES),
 }
 
 

@@ -23,7 +23,7 @@ STARTS_THE_IMAGE_BUILD = {
 WITHOUT_RESOURCE = {  # AWS defines these for * only
     *("ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"),
     *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups"),
-    *("ec2:DescribeSubnets", "ec2:DescribeVpcs", "sagemaker:ListModelPackages"),
+    *("ec2:DescribeSubnets", "ec2:DescribeVpcs", "sagemaker:ListModelPackages", "servicequotas:ListServiceQuotas"),
 }
 OF_THE_CDK = "CustomVpcRestrictDefaultSG"  # the CDK's own function, which closes a VPC's default security group
 WAYS_OUT = (  # and what makes a way out of a subnet or an address

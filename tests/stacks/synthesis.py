@@ -28,7 +28,7 @@ VARIANTS: dict[str, Environment] = {
     "workbench-dev": replace(
         DEV,
         network=STAGING.network,
-        workbench=Workbench(),
+        workbench=Workbench(users=("trainers",)),
         people=People(trainers=("trainers",), auditors=(f"arn:aws:iam::{DEV.account}:role/audit/auditors",)),
         monthly_ceiling_usd=None,
     ),

@@ -133,13 +133,16 @@ ATTACKS: dict[str, Attack] = {
     "run jobs and pipelines of one's own": [
         *on(SAGEMAKER + ":training-job/mine", "sagemaker:CreateTrainingJob"),
         *on(SAGEMAKER + ":processing-job/mine", "sagemaker:CreateProcessingJob"),
+        *on(SAGEMAKER + ":transform-job/mine", "sagemaker:CreateTransformJob"),
         *on(SAGEMAKER + ":pipeline/{name}", "sagemaker:UpdatePipeline", "sagemaker:DeletePipeline"),
         *on(SAGEMAKER + ":pipeline/mine", "sagemaker:CreatePipeline", "sagemaker:StartPipelineExecution"),
     ],
-    "open a notebook": [
-        *on(SAGEMAKER + ":notebook-instance/{name}", "sagemaker:CreatePresignedNotebookInstanceUrl"),
+    "open a notebook": on(SAGEMAKER + ":notebook-instance/{name}", "sagemaker:CreatePresignedNotebookInstanceUrl"),
+    "change a notebook": [
         *on(SAGEMAKER + ":notebook-instance/{name}", "sagemaker:UpdateNotebookInstance"),
+        *on(SAGEMAKER + ":notebook-instance/{name}", "sagemaker:DeleteNotebookInstance"),
         *on(SAGEMAKER + ":notebook-instance/mine", "sagemaker:CreateNotebookInstance"),
+        *on(SAGEMAKER + ":notebook-instance/mine", "sagemaker:CreatePresignedNotebookInstanceUrl"),
     ],
     "start runs": on(SAGEMAKER + ":pipeline/{name}", "sagemaker:StartPipelineExecution"),
     "push an image": on("arn:aws:ecr:us-east-1:{account}:repository/<Repository>", "ecr:PutImage"),
@@ -181,11 +184,13 @@ MEANT_FOR: dict[str, set[str]] = {
     "read models": {
         *("training/PrepareRole", "training/EvaluateRole", "training/FetchRole", *PIPELINES),
         "people/ApproverPolicy",
+        "endpoint/PackagesRole",  # of transform jobs on any approved package
     },
     "write models": {"training/TrainRole", "training/FetchRole"},
     "write evaluations": {"training/EvaluateRole"},
     "approve models": {"people/ApproverPolicy"},
     "invoke without a grant": {"endpoint/InvokePolicy", NOTEBOOK},
+    "open a notebook": {"workbench/WorkbenchPolicy"},
     "start runs": {"people/TrainerPolicy", "training/TriggersStarterRole", NOTEBOOK},
     "push an image": {"training/ImageBuildRole"},
     "deploy": {"people/DeployerPolicy"},
@@ -334,6 +339,9 @@ THEIR_WORK: dict[str, list[tuple[str, str, dict[str, str]]]] = {  # what `amplif
         *on("*", "sagemaker:ListModelPackages"),
         *on(SAGEMAKER + ":model-package/{name}/7", "sagemaker:DescribeModelPackage", "sagemaker:UpdateModelPackage"),
         *on(f"{ARTIFACTS}/runs/{RUN}/model/pipelines-x/output/model.tar.gz", "s3:GetObject"),
+        *on(f"{ARTIFACTS}/images/gpu-0/scan.json", "s3:GetObject"),
+        *on(SAGEMAKER + ":pipeline/{name}", "sagemaker:ListPipelineExecutions"),
+        *on(SAGEMAKER + ":pipeline/{name}/execution/" + RUN, "sagemaker:DescribePipelineExecution"),
         *on(f"{ARTIFACTS}/runs/{RUN}/evaluation/evaluation.json", "s3:GetObject"),
         *under(OUR_KEY, BY_S3 | {"kms:EncryptionContext:aws:s3:arn": ARTIFACTS}, "kms:Decrypt"),
         *on("arn:aws:ecr:us-east-1:{account}:repository/<Repository>", "ecr:DescribeImages"),
@@ -342,6 +350,11 @@ THEIR_WORK: dict[str, list[tuple[str, str, dict[str, str]]]] = {  # what `amplif
         *on("arn:aws:iam::{account}:role/cdk-hnb659fds-deploy-role-{account}-us-east-1", "sts:AssumeRole"),
         *on("arn:aws:iam::{account}:role/cdk-hnb659fds-file-publishing-role-{account}-us-east-1", "sts:AssumeRole"),
         *on("arn:aws:iam::{account}:role/cdk-hnb659fds-lookup-role-{account}-us-east-1", "sts:AssumeRole"),
+        *on(SAGEMAKER + ":model-package/{name}/7", "sagemaker:DescribeModelPackage"),
+        *on(SAGEMAKER + ":endpoint/{name}", "sagemaker:DescribeEndpoint"),
+        *on(SAGEMAKER + ":endpoint-config/x", "sagemaker:DescribeEndpointConfig"),
+        *on(SAGEMAKER + ":model/x", "sagemaker:DescribeModel"),
+        *on("arn:aws:cloudformation:us-east-1:{account}:stack/{name}-endpoint/1b", "cloudformation:ListStackResources"),
     ],
     "AuditorPolicy": [
         *on(f"{ARTIFACTS}/runs/{RUN}/evaluation/evaluation.json", "s3:GetObject"),
@@ -349,6 +362,8 @@ THEIR_WORK: dict[str, list[tuple[str, str, dict[str, str]]]] = {  # what `amplif
         *on(DATA, "s3:GetBucketPolicy", "s3:GetEncryptionConfiguration"),
         *on(OUR_KEY, "kms:GetKeyPolicy", "kms:ListGrants"),
         *on(SAGEMAKER + ":endpoint/{name}", "sagemaker:DescribeEndpoint"),
+        *on(SAGEMAKER + ":notebook-instance/{name}", "sagemaker:DescribeNotebookInstance"),
+        *on("*", "servicequotas:ListServiceQuotas"),
         *on(SAGEMAKER + ":model-package/{name}/7", "sagemaker:DescribeModelPackage"),
         *on("arn:aws:iam::{account}:role/{name}-training-TrainRole-x", "iam:GetRolePolicy"),
         *on(
@@ -369,7 +384,7 @@ def test_a_person_may_do_their_work(person: str) -> None:
 
 
 def test_an_auditor_changes_nothing() -> None:
-    reading = re.compile(r"\w+:(Get|List|Describe|Filter)\w+|kms:Decrypt")
+    reading = re.compile(r"\w+:(Get|List|Describe|Filter|BatchGet)\w+|kms:Decrypt")
     for who, (_, _, statements) in everybody().items():
         if who.endswith("AuditorPolicy"):
             actions: set[Any] = {

@@ -109,7 +109,7 @@ assert PROD.network is not None
         ),
         (
             {**GPU, "evaluate_instance_type": "ml.p5.48xlarge"},
-            "evaluate_instance_type is ml.p5.48xlarge, which takes no processing jobs",
+            "evaluate_instance_type: 'ml.p5.48xlarge' takes no processing jobs",
         ),
         ({"on_arrival": "yes"}, "on_arrival is 'yes': give True or False"),
         ({"schedule": "daily"}, "schedule is 'daily': give rate(<number> minutes | hours | days) or cron("),

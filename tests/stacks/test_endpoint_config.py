@@ -121,6 +121,7 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         (components, {"memory_mb_per_copy": 64}, "memory_mb_per_copy is 64: give a whole number from 128"),
         (components, {"cpus_per_copy": 0}, "cpus_per_copy is 0: give a whole number from 1 to 192"),
         # batch
+        (batch, {"named_packages": "yes"}, "named_packages is 'yes': give True or False"),
         (batch, {"max_payload_mb": 7}, "max_payload_mb is 7: give a whole number from 1 to 6"),
         (
             batch,
@@ -134,7 +135,7 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         (components, {"working_hours": 8}, "working_hours is 8: give WorkingHours"),
         (
             realtime,
-            {"shadow": Shadow(instance_type="ml.p3.2xlarge")},
+            {"shadow": Shadow(instance_type="ml.m5.xlarge")},
             "one has local disks and one has not, and SageMaker takes one volume key for both or none",
         ),
         (realtime, {"max_instances": 2, "working_hours": WorkingHours()}, "working_hours would save nothing"),

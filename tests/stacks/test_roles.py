@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from stacks.config import Batch
+from tests.stacks.mode_examples import endpoint_stack
 from tests.stacks.readable import plain
 from tests.stacks.synthesis import all_templates, only, resources
 
@@ -165,6 +167,7 @@ def test_the_queues_role_tells_its_two_topics_and_no_other() -> None:
 
 AT_ONCE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream")
 JOBS = ("AddTags", "CreateTransformJob", "DescribeTransformJob", "StopTransformJob")
+OF_PACKAGES = {"CreateModel", "DeleteModel", "DescribeModel", "DescribeModelPackage", "ListModelPackages"}
 INVOKING: dict[str, tuple[tuple[str, ...], set[str]]] = {  # mode: actions, on which resources
     "realtime": (AT_ONCE, {ENDPOINT}),
     "serverless": (AT_ONCE, {ENDPOINT}),
@@ -182,6 +185,9 @@ def test_the_named_roles_and_nobody_else_may_ask_exactly_this_endpoint(mode: str
         for action in (statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]])
         if action.startswith("sagemaker:")
     }
+    if mode == "batch":  # of which the next tests tell
+        assert actions >= OF_PACKAGES
+        actions -= OF_PACKAGES
     found = {action: may(f"modes/{mode}", "InvokePolicy", f"sagemaker:{action}") for action in actions}
     allowed, where = INVOKING[mode]
     assert found == dict.fromkeys(allowed, where)
@@ -203,9 +209,36 @@ def test_who_asks_a_queue_puts_requests_and_gets_answers_and_cannot_read_what_ot
 
 
 def test_transform_jobs_may_be_started_of_this_model_only() -> None:
-    [create] = [s for s in statements("modes/batch", "InvokePolicy") if s["Action"] == "sagemaker:CreateTransformJob"]
+    found = [s for s in statements("modes/batch", "InvokePolicy") if s["Action"] == "sagemaker:CreateTransformJob"]
     [model] = resources(all_templates()["modes/batch"], "AWS::SageMaker::Model")
-    assert create["Condition"] == {"ArnEquals": {"sagemaker:ModelArn": {"Ref": model}}}
+    [made] = may("modes/batch", "InvokePolicy", "sagemaker:CreateModel")
+    assert [one["Condition"] for one in found] == [
+        {"ArnEquals": {"sagemaker:ModelArn": {"Ref": model}}},
+        {"ArnLike": {"sagemaker:ModelArn": found[1]["Condition"]["ArnLike"]["sagemaker:ModelArn"]}},
+    ]
+    assert made.endswith(":model/amplify-dev-batch-*")
+
+
+def test_models_of_packages_are_isolated_in_the_network_and_under_one_role() -> None:
+    found = statements("modes/batch", "InvokePolicy")
+    [create] = [one for one in found if one["Action"] == "sagemaker:CreateModel"]
+    assert create["Condition"]["Bool"] == {"sagemaker:NetworkIsolation": "true"}
+    inside = create["Condition"]["ForAllValues:StringEquals"]
+    assert set(inside) == {"sagemaker:VpcSubnets", "sagemaker:VpcSecurityGroupIds"}
+    assert create["Condition"]["Null"] == dict.fromkeys(inside, "false")
+    [role] = [id_ for id_ in resources(all_templates()["modes/batch"], "AWS::IAM::Role") if id_.startswith("Packages")]
+    [passes] = [one for one in found if one["Action"] == "iam:PassRole"]
+    assert passes["Resource"] == {"Fn::GetAtt": [role, "Arn"]}
+    assert may("modes/batch", "PackagesRole", "s3:GetObject") == {
+        "ArtifactBucket/runs/*/model/*",
+        "ArtifactBucket/transform/amplify-dev/input/*",
+    }
+
+
+def test_without_the_setting_nobody_makes_a_model() -> None:
+    template = endpoint_stack(Batch(instance_type="ml.g5.xlarge", invokers=("analysis-notebooks",)))
+    assert "sagemaker:CreateModel" not in str(template)
+    assert "iam:PassRole" not in str(template)
 
 
 def test_the_schedule_makes_and_deletes_its_endpoint_from_its_configuration_and_nothing_else() -> None:

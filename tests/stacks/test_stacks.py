@@ -45,6 +45,9 @@ def test_what_rings_can_publish_to_the_encrypted_topic(service: str) -> None:
         assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "333333333333"}}
 
 
+PASSING = ("checkpoints", "captured", "async", "transform/amplify-prod/input")  # of use for a month
+
+
 def life_cycles() -> dict[str, dict[str, dict[str, Any]]]:
     """By kind of bucket: rule id → rule."""
     buckets = resources(templates()["prod/storage"], "AWS::S3::Bucket")
@@ -61,7 +64,7 @@ def test_old_versions_of_proteins_and_models_go_after_a_quarter_and_those_of_pas
         for rule in rules.values()
     }
     assert kept == {("AccessLog", ""): 1, ("Data", ""): 90, ("Artifact", ""): 90} | {
-        ("Artifact", f"{prefix}/"): 1 for prefix in ("checkpoints", "captured", "async")
+        ("Artifact", f"{prefix}/"): 1 for prefix in PASSING
     }
 
 
@@ -72,9 +75,7 @@ def test_only_access_logs_checkpoints_and_what_people_sent_ever_expire_while_the
         for rule in rules.values()
         if "ExpirationInDays" in rule
     }
-    assert expires == {("AccessLog", ""): 365} | {
-        ("Artifact", f"{prefix}/"): 30 for prefix in ("checkpoints", "captured", "async")
-    }
+    assert expires == {("AccessLog", ""): 365} | {("Artifact", f"{prefix}/"): 30 for prefix in PASSING}
 
 
 def test_every_rule_clears_up_uploads_that_were_never_finished() -> None:

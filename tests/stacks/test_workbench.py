@@ -199,3 +199,36 @@ def test_it_stops_itself_by_name_with_the_command_line(tmp_path: Any, monkeypatc
         *("sagemaker", "stop-notebook-instance", "--region", "us-east-1"),
         *("--notebook-instance-name", "amplify-dev"),
     ]
+
+
+# ---- who opens it ----------------------------------------------------------------------------------------------------
+
+
+def test_its_users_start_open_and_stop_this_notebook_and_no_other() -> None:
+    policy = only(variants()["workbench-dev/workbench"], "AWS::IAM::ManagedPolicy")
+    assert (policy["ManagedPolicyName"], policy["Roles"]) == ("amplify-dev-workbench", ["trainers"])
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert {action.removeprefix("sagemaker:") for action in statement["Action"]} == {
+        *("DescribeNotebookInstance", "StartNotebookInstance", "StopNotebookInstance"),
+        "CreatePresignedNotebookInstanceUrl",
+    }
+    assert ":notebook-instance/amplify-dev" in json.dumps(statement["Resource"])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Workbench(users=("a b",), idle_minutes=0), "users is 'a b': give the name or the ARN of an IAM role"),
+        (lambda: Workbench(users=("a b",), idle_minutes=0), "idle_minutes is 0"),
+        (
+            lambda: replace(
+                VARIANTS["workbench-dev"], workbench=Workbench(users=("arn:aws:iam::999999999999:role/x",))
+            ),
+            f"workbench.users holds arn:aws:iam::999999999999:role/x: give roles of account {DEV.account}",
+        ),
+    ],
+)
+def test_users_are_roles_of_the_account(make: Any, message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        make()
+    assert message in str(error.value)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stacks.config.checks import out_of_range, raise_if_any
+from stacks.config.checks import not_a_switch, out_of_range, raise_if_any
 from stacks.config.endpoint.base import (
     LARGEST_SCAN_TOKENS,
     MOST_INSTANCES,
@@ -14,8 +14,12 @@ from stacks.config.endpoint.base import (
     type_faults,
 )
 from stacks.config.endpoint.modes import Mode
+from stacks.instance_types import has_gpu, has_local_disk
 
 MOST_TRANSFORM_MB = 100  # CreateTransformJob: MaxPayloadInMB times MaxConcurrentTransforms
+GPU_TRANSFORM_AMI = "al2-ami-sagemaker-batch-gpu-535"
+"""The machine image with the newest driver that transform jobs have; without a name they get one of driver 470.
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_TransformResources.html"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,10 @@ class Batch(EndpointSettings):
     max_payload_mb: int = 6
     """Largest body of a request: at most the 6 that the server reads."""
 
+    named_packages: bool = False
+    """Whether a job may run any other approved package of the group, `amplify batch --package <version>`. The invokers
+    may then make models of packages, isolated ones under one role, which reads the model of every run."""
+
     def __post_init__(self) -> None:
         faults = [*self._faults()]
         raise_if_any(self._where(), faults or [*self._faults_between_fields()])
@@ -46,6 +54,16 @@ class Batch(EndpointSettings):
     @property
     def instance_types(self) -> tuple[str, ...]:
         return (self.instance_type,)
+
+    @property
+    def machine_image(self) -> str | None:
+        """What a job's instances run, `TransformAmiVersion`; None where it is left to SageMaker."""
+        return GPU_TRANSFORM_AMI if has_gpu(self.instance_type) else None
+
+    @property
+    def volume_takes_key(self) -> bool:
+        """Whether a job names a key for its volumes: SageMaker refuses one where the type has disks of its own."""
+        return not has_local_disk(self.instance_type)
 
     @property
     def most_instances(self) -> int:
@@ -56,6 +74,7 @@ class Batch(EndpointSettings):
         yield from type_faults(self.instance_type, "transform")
         yield from out_of_range("instance_count", self.instance_count, 1, MOST_INSTANCES)
         yield from out_of_range("max_payload_mb", self.max_payload_mb, 1, SERVER_BODY_MB)
+        yield from not_a_switch("named_packages", self.named_packages)
         yield from queue_faults("concurrent_requests", self.concurrent_requests, self.largest_request_tokens)
 
     def _faults_between_fields(self) -> Iterable[str]:

@@ -102,3 +102,8 @@ def test_condition_keys_are_found_where_each_request_has_them():
 
 def test_a_malformed_request_is_asked_for_all_the_same():
     assert conditions({"ResourceConfig": "no object", "Tags": "none", "ProductionVariants": 7}) == {}
+
+
+def test_a_transform_job_tells_which_model_it_is_of():
+    job = needs(HERE, "CreateTransformJob", {"TransformJobName": "j", "ModelName": "m"})
+    assert next(job).context["sagemaker:ModelArn"] == f"{ARN}model/m"
