@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import ClientError
 from botocore.session import get_session
 
 from local_aws import calls, server
@@ -18,8 +19,9 @@ SERVICE = get_session().get_service_model("sagemaker")
 FUNCTIONS = {  # role → its function, and an event for it
     "training/ImageBuildStarterRole": ("training/ImageBuildStarterFunction", {"RequestType": "Create"}),
     "training/TriggersStarterRole": ("training/TriggersStarterFunction", {"source": "schedule"}),
-    "training/RunWatchWatcherRole": ("training/RunWatchWatcherFunction", {}),
+    "training/RunWatchWatcherRole": ("training/RunWatchWatcherFunction", {}),  # needs a run to watch
 }
+WATCHER = "training/RunWatchWatcherRole"
 NOT_HELD = ("training/RunWatchScheduleRole",)  # the scheduler reaches its targets without asking
 JOBS = {"training/TrainRole": "TrainingJob"} | dict.fromkeys(
     ("training/PrepareRole", "training/EvaluateRole", "training/FetchRole"), "ProcessingJob"
@@ -107,6 +109,9 @@ def do_work(project: StrictProject, role: str) -> str:
         return ""
     if role in JOBS:
         return _run_jobs_again(project, role, JOBS[role])
+    if role == WATCHER:
+        with _run_in_training(project):
+            return _invoke(project, *FUNCTIONS[role])
     if role in FUNCTIONS:
         return _invoke(project, *FUNCTIONS[role])
     if role == "training/ImageBuildRole":
@@ -133,16 +138,39 @@ def _run_jobs_again(project: StrictProject, role: str, noun: str) -> str:
     return str(describe(**{f"{noun}Name": name}).get("FailureReason", ""))
 
 
-def _run_pipeline(project: StrictProject, pipeline: str) -> str:
+def _start_again(project: StrictProject, pipeline: str) -> str:
+    """A run with the parameters of the last one that succeeded; returns its ARN."""
     sagemaker = project.aws("sagemaker")
     last = sagemaker.list_pipeline_executions(PipelineName=pipeline, SortOrder="Descending")[
         "PipelineExecutionSummaries"
     ]
     done = next(one for one in last if one["PipelineExecutionStatus"] == "Succeeded")["PipelineExecutionArn"]
     given = sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=done, MaxResults=50)
-    arn = sagemaker.start_pipeline_execution(PipelineName=pipeline, PipelineParameters=given["PipelineParameters"])[
-        "PipelineExecutionArn"
-    ]
+    started = sagemaker.start_pipeline_execution(PipelineName=pipeline, PipelineParameters=given["PipelineParameters"])
+    return str(started["PipelineExecutionArn"])
+
+
+@contextlib.contextmanager
+def _run_in_training(project: StrictProject) -> Iterator[None]:
+    """A run whose training job is there and at work; stopped afterwards."""
+    arn = _start_again(project, "amplify-local")
+    try:
+        assert wait_until(
+            lambda: any(
+                "TrainingJob" in step.get("Metadata", {}) and step["StepStatus"] == "Executing"
+                for step in project.aws("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=arn)[
+                    "PipelineExecutionSteps"
+                ]
+            ),
+            SECONDS,
+        )
+        yield
+    finally:
+        _stop(project, arn)
+
+
+def _run_pipeline(project: StrictProject, pipeline: str) -> str:
+    sagemaker, arn = project.aws("sagemaker"), _start_again(project, pipeline)
 
     def described() -> dict[str, Any]:
         return sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
@@ -183,11 +211,18 @@ def _invoke(project: StrictProject, function: str, event: Mapping[str, Any]) -> 
     answered = project.aws("lambda").invoke(FunctionName=name, Payload=json.dumps(given))
     said = json.loads(answered["Payload"].read() or b"null")
     if isinstance(said, dict) and (started := said.get("started")):
-        token = uuid.uuid4().hex
-        project.aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=started, ClientRequestToken=token)
-        assert wait_until(lambda: _status(project, started) == "Stopped", SECONDS)
+        _stop(project, started)
     failed = isinstance(said, dict) and "errorMessage" in said and "RequestType" not in event
     return str(said["errorMessage"]) if failed else ""
+
+
+def _stop(project: StrictProject, execution: str) -> None:
+    """A run that may be over already."""
+    if _status(project, execution) == "Executing":
+        token = uuid.uuid4().hex
+        with contextlib.suppress(ClientError):  # it ended by itself meanwhile
+            project.aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=execution, ClientRequestToken=token)
+    assert wait_until(lambda: _status(project, execution) not in ("Executing", "Stopping"), SECONDS)
 
 
 def _status(project: StrictProject, execution: str) -> str:
