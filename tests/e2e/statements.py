@@ -141,10 +141,8 @@ def _run_jobs_again(project: StrictProject, role: str, noun: str) -> str:
 def _start_again(project: StrictProject, pipeline: str) -> str:
     """A run with the parameters of the last one that succeeded; returns its ARN."""
     sagemaker = project.aws("sagemaker")
-    last = sagemaker.list_pipeline_executions(PipelineName=pipeline, SortOrder="Descending")[
-        "PipelineExecutionSummaries"
-    ]
-    done = next(one for one in last if one["PipelineExecutionStatus"] == "Succeeded")["PipelineExecutionArn"]
+    runs = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline, SortOrder="Descending")
+    done = next(runs.search("PipelineExecutionSummaries[?PipelineExecutionStatus=='Succeeded'].PipelineExecutionArn"))
     given = sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=done, MaxResults=50)
     started = sagemaker.start_pipeline_execution(PipelineName=pipeline, PipelineParameters=given["PipelineParameters"])
     return str(started["PipelineExecutionArn"])
