@@ -19,6 +19,7 @@ from local_aws import (
     api,
     builds,
     cloudformation,
+    identity_providers,
     interrupted_stacks,
     lifecycle,
     networks,
@@ -53,6 +54,7 @@ def run(ours: Settings) -> int:
     scaling_types.install()
     recorded_types.install()
     networks.install()
+    identity_providers.install()
     miss_images()
     run_builds(builds.carry_out)
     if ours.strict:

@@ -40,7 +40,7 @@ EXECUTIONS = "SageMaker names a run when it starts; the pipeline is exact"
 NAMED_LATER = (
     "CloudFormation and CloudWatch name their things when they make them, beginning with the environment's name"
 )
-CEILING = "a boundary grants nothing: it says what the policies beside it can grant at most, of every account's things"
+CEILING = "a boundary grants nothing: it says what the policies beside it can grant at most"
 DRIFT = (
     "who looks for drift reads the settings of everything that the environment may have: by its name where a name "
     "tells whose it is; where AWS defines the reading without a resource, or makes up a name, of the account"
@@ -110,7 +110,7 @@ EXPLAINED = [  # construct path, finding, reason
 ]
 
 
-EXPLAINED_ELSEWHERE = [  # construct path, rule, reason: findings about other things than a wildcard, or without its name
+EXPLAINED_ELSEWHERE = [  # construct path, rule, reason: findings that do not name the wildcard, or are of something else
     (
         r"\w+/DeploymentBoundary",
         r"AwsSolutions-IAM5",
