@@ -28,7 +28,7 @@ from local_aws import (
     scaling,
     scaling_types,
 )
-from local_aws.ministack_hooks.cloudformation import join_in_conditions, run_in_threads
+from local_aws.ministack_hooks.cloudformation import bound_roles, join_in_conditions, run_in_threads
 from local_aws.ministack_hooks.codebuild import run_builds
 from local_aws.ministack_hooks.requests import route_application_auto_scaling, route_sagemaker
 from local_aws.ministack_hooks.services import encrypt_with_the_buckets_key, end_functions, miss_images
@@ -45,6 +45,7 @@ def run(ours: Settings) -> int:
     logging.getLogger("local_aws").setLevel(logging.INFO)
     run_in_threads()
     join_in_conditions()
+    bound_roles()
     encrypt_with_the_buckets_key()
     s3_buckets.install()
     alarms.install()

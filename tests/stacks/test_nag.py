@@ -110,7 +110,7 @@ EXPLAINED = [  # construct path, finding, reason
 ]
 
 
-EXPLAINED_ELSEWHERE = [  # construct path, rule, reason: findings that do not name the wildcard, or are of something else
+EXPLAINED_ELSEWHERE = [  # construct path, rule, reason: findings that name no wildcard, or are of something else
     (
         r"\w+/DeploymentBoundary",
         r"AwsSolutions-IAM5",
