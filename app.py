@@ -1,4 +1,6 @@
-"""The CDK app: every environment, each a stage of its own. `cdk synth`, `cdk deploy '<env>/*'`.
+"""The CDK app: every environment, each a stage of its own, and the accounts' own, `delivery`, where one is set.
+
+`cdk synth`, `cdk deploy '<env>/*'`; `cdk deploy delivery/<env>`, once an account, is a person's.
 
 `cdk synth -c nag=true` holds all of it to our rules about SageMaker too (stacks/nag_pack.py).
 """
@@ -7,8 +9,9 @@ from pathlib import Path
 
 import aws_cdk as cdk
 
-from environments import ENVIRONMENTS
+from environments import DELIVERY, ENVIRONMENTS
 from stacks.config import SettingsError
+from stacks.delivery import DeliveryStage
 from stacks.release import read_releases
 from stacks.stage import AmplifyStage
 
@@ -28,6 +31,8 @@ def add_environments(app: cdk.App) -> None:
             lambda_code=ROOT / "lambda_code",
             project=ROOT,
         )
+    if DELIVERY is not None:
+        DeliveryStage(app, DELIVERY, [*ENVIRONMENTS.values()])
 
 
 if __name__ == "__main__":

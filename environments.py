@@ -6,7 +6,17 @@ region change the zones of its network, and the id of the list of S3's addresses
 `Monitoring(alarm_emails=("on-call@example.org",))`; budgets and ceilings are placeholders too.
 """
 
-from stacks.config import Environment, ManagedSpot, Monitoring, Network, OnDemand, RealTime, Training, WorkingHours
+from stacks.config import (
+    Delivery,
+    Environment,
+    ManagedSpot,
+    Monitoring,
+    Network,
+    OnDemand,
+    RealTime,
+    Training,
+    WorkingHours,
+)
 
 LOCAL = Environment(
     name="local",
@@ -80,3 +90,7 @@ PROD = Environment(
 )
 
 ENVIRONMENTS = {environment.name: environment for environment in (LOCAL, DEV, STAGING, PROD)}
+
+# Who deploys dev, staging and prod: a GitHub repository's workflows (.github/workflows/deploy.yml, nightly.yml), once
+# there is Delivery(repository="owner/name") and its accounts trust it (docs/real-account.md). None: people do, by hand.
+DELIVERY: Delivery | None = None

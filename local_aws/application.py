@@ -20,6 +20,7 @@ from local_aws import (
     builds,
     cloudformation,
     drift,
+    identity_providers,
     interrupted_stacks,
     lifecycle,
     networks,
@@ -29,7 +30,7 @@ from local_aws import (
     scaling_types,
 )
 from local_aws.ministack_hooks import existing
-from local_aws.ministack_hooks.cloudformation import join_in_conditions, run_in_threads
+from local_aws.ministack_hooks.cloudformation import bound_roles, join_in_conditions, run_in_threads
 from local_aws.ministack_hooks.codebuild import run_builds
 from local_aws.ministack_hooks.requests import route_application_auto_scaling, route_sagemaker
 from local_aws.ministack_hooks.services import encrypt_with_the_buckets_key, end_functions, miss_images
@@ -46,6 +47,7 @@ def run(ours: Settings) -> int:
     logging.getLogger("local_aws").setLevel(logging.INFO)
     run_in_threads()
     join_in_conditions()
+    bound_roles()
     encrypt_with_the_buckets_key()
     s3_buckets.install()
     alarms.install()
@@ -59,6 +61,7 @@ def run(ours: Settings) -> int:
     existing.attach_to_those_who_are_there()
     existing.let_import("AWS::ECR::Repository", "RepositoryName", existing.repository)
     drift.install()
+    identity_providers.install()
     miss_images()
     run_builds(builds.carry_out)
     if ours.strict:

@@ -33,7 +33,13 @@ class AmplifyStage(cdk.Stage):
     ) -> None:
         """`project` is the folder that holds model_code and operate: a workbench is given both."""
         env = cdk.Environment(account=environment.account, region=environment.region)
-        super().__init__(scope, environment.name, env=env)
+        boundary = environment.permissions_boundary
+        super().__init__(
+            scope,
+            environment.name,
+            env=env,
+            permissions_boundary=cdk.PermissionsBoundary.from_name(boundary) if boundary is not None else None,
+        )
         for key, value in environment.tags.items():
             cdk.Tags.of(self).add(key, value)
 

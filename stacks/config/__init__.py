@@ -5,6 +5,7 @@
 
 from stacks.config.capacity import InstancePreferences, ManagedSpot, OnDemand, TrainingPlan, WarmPool
 from stacks.config.checks import SettingsError
+from stacks.config.delivery import Delivery
 from stacks.config.endpoint import (
     AllAtOnce,
     Async,
@@ -33,6 +34,7 @@ __all__ = [
     "Batch",
     "Canary",
     "Capture",
+    "Delivery",
     "Drift",
     "Endpoint",
     "Environment",

@@ -57,6 +57,10 @@ class Environment:
     """An environment whose standing parts can cost more in a month is refused: endpoint at its largest, network, key
     (stacks/config/monthly_cost.py; prices.json). Runs of the pipeline come on top. None: no ceiling."""
 
+    permissions_boundary: str | None = None
+    """The name of a managed policy that every role of the environment gets as its boundary: `amplify-boundary`, once
+    the account has it (stacks/delivery.py). None: no boundary, as in an account in which nothing is yet."""
+
     termination_protection: bool = True
     """Whether CloudFormation refuses to delete the stacks that hold data."""
 
@@ -70,6 +74,7 @@ class Environment:
             ),
             *not_matching("account", self.account, r"\d{12}", "the twelve digits of an AWS account"),
             *not_matching("region", self.region, r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as eu-central-1"),
+            *self._faults_of_the_boundary(),
             *self._faults_of_the_endpoint(),
             *self._faults_of_the_network(),
             *self._faults_of_monitoring(),
@@ -81,6 +86,17 @@ class Environment:
             if here not in plan.arn:
                 faults.append(f"arn of TrainingPlan is {plan.arn}: give a plan of this region and account, …{here}…")
         raise_if_any(f"environment {self.name}", faults or [*self._faults_of_the_ceiling()])
+
+    def _faults_of_the_boundary(self) -> Iterable[str]:
+        if self.name == "delivery":
+            yield "name is 'delivery': that is the stage of the accounts themselves; give another"
+        if self.permissions_boundary is not None:
+            yield from not_matching(
+                "permissions_boundary",
+                self.permissions_boundary,
+                r"[\w+=,.@-]{1,128}",
+                "the name of a managed policy, such as amplify-boundary, or None",
+            )
 
     def _faults_of_the_endpoint(self) -> Iterable[str]:
         for role in self.endpoint.invokers:

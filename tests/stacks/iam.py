@@ -1,8 +1,8 @@
 """IAM's decision about one call, from the policies of templates: an explicit Deny, else an Allow, else no.
 
 After https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html, for identity policies
-of one account. What it does not know it refuses to judge, by NotImplementedError: a test must not pass by a condition
-that was skipped.
+of one account and permissions boundaries. What it does not know it refuses to judge, by NotImplementedError: a test
+must not pass by a condition that was skipped.
 """
 
 import json
@@ -15,7 +15,7 @@ from tests.stacks.readable import plain
 from tests.stacks.synthesis import Template, resources
 
 Statement = Mapping[str, Any]
-MEMBERS = {"Sid", "Effect", "Action", "Resource", "Condition"}
+MEMBERS = {"Sid", "Effect", "Action", "NotAction", "Resource", "Condition"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,16 @@ class Call:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def allows(policy: Sequence[Statement], call: Call) -> bool:
-    """Whether the statements together allow the call."""
+def allows(policy: Sequence[Statement], call: Call, boundary: Sequence[Statement] | None = None) -> bool:
+    """Whether the statements together allow the call, and the boundary, where there is one, lets them.
+
+    A boundary grants nothing: what is allowed is what both allow and neither denies.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
+    """
+    return _allow(policy, call) and (boundary is None or _allow(boundary, call))
+
+
+def _allow(policy: Sequence[Statement], call: Call) -> bool:
     effects = {statement["Effect"] for statement in policy if _is_about(statement, call)}
     return "Allow" in effects and "Deny" not in effects
 
@@ -36,9 +44,15 @@ def allows(policy: Sequence[Statement], call: Call) -> bool:
 def _is_about(statement: Statement, call: Call) -> bool:
     if unknown := set(statement) - MEMBERS:
         raise NotImplementedError(f"{sorted(unknown)} of a statement")
+    if ("Action" in statement) == ("NotAction" in statement):
+        raise NotImplementedError("a statement without Action, or with NotAction beside it")
+    # Actions are compared without regard to case, resources with it.
+    named = any(
+        matches(call.action.lower(), one.lower())
+        for one in _list(statement["Action"] if "Action" in statement else statement["NotAction"])
+    )
     return (
-        # Actions are compared without regard to case, resources with it.
-        any(matches(call.action.lower(), one.lower()) for one in _list(statement["Action"]))
+        named == ("Action" in statement)
         and any(matches(call.resource, one) for one in _list(statement["Resource"]))
         and all(
             _holds(operator, wanted, call.context.get(key))
@@ -88,7 +102,36 @@ def policies(template: Template, account: str) -> Iterator[tuple[str, list[State
             statements += policy["PolicyDocument"]["Statement"]
         yield id_[:-8], [named(statement, account) for statement in statements]
     for id_, policy in resources(template, "AWS::IAM::ManagedPolicy").items():
-        yield id_[:-8], [named(one, account) for one in policy["Properties"]["PolicyDocument"]["Statement"]]
+        if not is_boundary(id_):
+            yield id_[:-8], [named(one, account) for one in policy["Properties"]["PolicyDocument"]["Statement"]]
+
+
+def is_boundary(id_: str) -> bool:
+    """Whether a managed policy of this logical id is there to bound others: it grants nothing to anybody.
+
+    A rule holds those to it (tests/stacks/rules.py, boundaries_are_nobodys_policies).
+    """
+    return id_[:-8] in ("Boundary", "DeploymentBoundary")
+
+
+def boundaries(template: Template, account: str) -> dict[str, list[Statement]]:
+    """Name → statements of each policy that bounds others."""
+    return {
+        policy["Properties"]["ManagedPolicyName"]: [
+            named(one, account) for one in policy["Properties"]["PolicyDocument"]["Statement"]
+        ]
+        for id_, policy in resources(template, "AWS::IAM::ManagedPolicy").items()
+        if is_boundary(id_)
+    }
+
+
+def bounds(template: Template) -> dict[str, str]:
+    """Role, by its logical id without the digest → the name of its boundary; roles without one are left out."""
+    return {
+        id_[:-8]: plain(role["Properties"]["PermissionsBoundary"]).rpartition("/")[2]
+        for id_, role in resources(template, "AWS::IAM::Role").items()
+        if "PermissionsBoundary" in role["Properties"]
+    }
 
 
 def named(statement: Statement, account: str) -> Statement:

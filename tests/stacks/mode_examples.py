@@ -25,7 +25,7 @@ from stacks.config import (
 )
 from stacks.config.endpoint.modes import Mode, permits
 from stacks.release import Release
-from tests.stacks.synthesis import ROOT, Template, new_app, templates, templates_in, variants
+from tests.stacks.synthesis import ROOT, Template, delivery_templates, new_app, templates, templates_in, variants
 
 ROLES = ("analysis-notebooks", "arn:aws:iam::111111111111:role/teams/screening")
 HOURS = WorkingHours(time_zone="Europe/Berlin")
@@ -109,4 +109,5 @@ def mode_templates() -> dict[str, Template]:
 def with_snapshots() -> dict[str, Template]:
     """The stacks of the environments, and those of the examples: what a reviewer reads."""
     chosen = ("watched-prod/monitoring", "workbench-dev/workbench")
-    return templates() | mode_templates() | {stack: variants()[stack] for stack in chosen}
+    accounts = {"delivery/prod": delivery_templates()["delivery/prod"]}  # one is like another
+    return templates() | mode_templates() | {stack: variants()[stack] for stack in chosen} | accounts

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stacks.instance_types import has_gpu, has_local_disk
+from tests.stacks.iam import is_boundary
 from tests.stacks.readable import plain
 from tests.stacks.synthesis import Template, resources
 
@@ -24,6 +25,14 @@ WITHOUT_RESOURCE = {  # AWS defines these for * only
     *("ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"),
     *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups"),
     *("ec2:DescribeSubnets", "ec2:DescribeVpcs", "sagemaker:ListModelPackages", "servicequotas:ListServiceQuotas"),
+    # What only who looks for drift asks for.
+    *(f"application-autoscaling:{one}" for one in ("DescribeScalableTargets", "DescribeScalingPolicies")),
+    *(f"application-autoscaling:{one}" for one in ("DescribeScheduledActions", "ListTagsForResource")),
+    *(f"ec2:Describe{one}" for one in ("FlowLogs", "NetworkAcls", "RouteTables", "SecurityGroupRules")),
+    *(f"ec2:Describe{one}" for one in ("VpcAttribute", "VpcEncryptionControls", "VpcEndpoints")),
+    *(f"logs:Describe{one}" for one in ("IndexPolicies", "LogGroups", "ResourcePolicies")),
+    *("logs:GetDataProtectionPolicy", "logs:ListTagsForResource"),
+    "cloudformation:DescribeStackDriftDetectionStatus",
 }
 OF_THE_CDK = "CustomVpcRestrictDefaultSG"  # the CDK's own function, which closes a VPC's default security group
 WAYS_OUT = (  # and what makes a way out of a subnet or an address
@@ -38,9 +47,11 @@ def as_list(value: Any) -> list[Any]:
 
 
 def allowing(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every statement of an identity policy that allows something."""
+    """Every statement of an identity policy that allows something. A boundary's do not: see rules_of_delivery.py."""
     for type_ in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
         for id_, policy in resources(template, type_).items():
+            if type_ == "AWS::IAM::ManagedPolicy" and is_boundary(id_):
+                continue
             for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
                 if statement["Effect"] == "Allow":
                     yield id_, statement
@@ -218,6 +229,8 @@ def roles_serve_this_account_only(template: Template) -> Iterable[str]:
     for id_, role in resources(template, "AWS::IAM::Role").items():
         for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
             service = statement["Principal"].get("Service")
+            if set(statement["Principal"]) == {"Federated"}:
+                continue  # the next rule
             if set(statement["Principal"]) != {"Service"} or service not in SERVICES | SERVICES_OF_ONE_ACCOUNT:
                 yield f"{id_} can be assumed by {statement['Principal']}"
             named = "aws:SourceAccount" in statement.get("Condition", {}).get("StringEquals", {})

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from environments import DEV, PROD, STAGING
-from stacks.config import Capture, Drift, Environment, Monitoring, People, RealTime, Workbench
+from environments import DEV, ENVIRONMENTS, PROD, STAGING
+from stacks.config import Capture, Delivery, Drift, Environment, Monitoring, People, RealTime, Workbench
 
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"
@@ -32,6 +32,13 @@ VARIANTS: dict[str, Environment] = {
         people=People(trainers=("trainers",), auditors=(f"arn:aws:iam::{DEV.account}:role/audit/auditors",)),
         monthly_ceiling_usd=None,
     ),
+    "bounded-dev": replace(
+        DEV,
+        network=STAGING.network,
+        workbench=Workbench(),
+        permissions_boundary="amplify-boundary",
+        monthly_ceiling_usd=None,
+    ),
     "triggered-dev": replace(DEV, training=replace(DEV.training, schedule="cron(0 3 ? * SUN *)", on_arrival=True)),
     "watched-prod": replace(
         PROD,
@@ -39,6 +46,8 @@ VARIANTS: dict[str, Environment] = {
         monitoring=Monitoring(alarm_emails=("on-call@example.org",), monthly_budget_usd=5_000, drift=Drift()),
     ),
 }
+
+DELIVERY = Delivery(repository="example/amplify")
 
 
 def new_app(outdir: Path) -> Any:
@@ -108,11 +117,29 @@ def add_variant(app: Any, environment: Environment) -> None:
     AmplifyStage(app, environment, release=release, **code)
 
 
+@functools.cache
+def delivery_of(delivery: Delivery, *environments: Environment) -> dict[str, Template]:
+    """`delivery/dev` → its template: what the accounts of these environments get from a person."""
+    from stacks.delivery import DeliveryStage
+
+    with tempfile.TemporaryDirectory(prefix="amplify-delivery-") as folder:
+        app = new_app(Path(folder))
+        DeliveryStage(app, delivery, environments)
+        app.synth()
+        return templates_in(Path(folder))
+
+
+def delivery_templates() -> dict[str, Template]:
+    """Those of the environments' accounts, as a repository is trusted there."""
+    return delivery_of(DELIVERY, *ENVIRONMENTS.values())
+
+
 def all_templates() -> dict[str, Template]:
-    """Those of the environments, those of the variants, and `modes/async`, an endpoint stack of each mode."""
+    """Those of the environments and of the variants, `modes/async`, an endpoint stack of each mode, and `delivery/dev`,
+    the accounts' own."""
     from tests.stacks.mode_examples import mode_templates
 
-    return templates() | variants() | mode_templates()
+    return templates() | variants() | mode_templates() | delivery_templates()
 
 
 def manifests() -> dict[str, dict[str, Any]]:

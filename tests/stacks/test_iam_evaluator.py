@@ -56,6 +56,45 @@ def test_what_it_does_not_know_it_does_not_judge(unknown: dict[str, object]) -> 
         allowed(READ | unknown)
 
 
+BOUNDARY = [{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b/*"}]
+ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "boundary", "allowed"),
+    [
+        (ALL, BOUNDARY, True),
+        (ALL, [], False),
+        ([], ALL, False),
+        ([READ], BOUNDARY, True),
+        ([READ], [READ | {"Effect": "Deny"}, *ALL], False),
+        ([READ | {"Effect": "Deny"}, *ALL], ALL, False),
+        ([READ], [READ | {"Action": "s3:PutObject"}], False),
+        ([READ], [READ | {"Resource": "arn:aws:s3:::b/heldout/*"}], False),
+        ([READ], [READ | {"Condition": {"StringEquals": {"k": "a"}}}], False),
+    ],
+)
+def test_a_boundary_grants_nothing_and_lets_through_what_both_allow(
+    policy: list[dict[str, object]], boundary: list[dict[str, object]], allowed: bool
+) -> None:
+    call = Call(action="s3:GetObject", resource="arn:aws:s3:::b/proteins/x")
+    assert allows(policy, call, boundary) is allowed
+
+
+def test_all_but_some_actions_are_all_but_those() -> None:
+    but = {"Effect": "Allow", "NotAction": ["iam:*", "S3:put*"], "Resource": "*"}
+    assert allowed(but)
+    assert not allowed(but, action="s3:PutObject")
+    assert not allowed(but, action="iam:CreateUser")
+    assert not allowed(but, action="IAM:CreateUser")
+
+
+def test_a_statement_with_both_or_neither_is_not_judged() -> None:
+    for strange in ({"Action": "*", "NotAction": "s3:*"}, {}):
+        with pytest.raises(NotImplementedError):
+            allowed({"Effect": "Allow", "Resource": "*", **strange})
+
+
 def test_a_star_spans_everything_and_other_signs_are_themselves() -> None:
     assert matches("runs/a/b/model/x", "runs/*/model/*")
     assert not matches("runsXmodel", "runs.model")

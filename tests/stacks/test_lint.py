@@ -22,7 +22,7 @@ def findings(template: Template) -> list[str]:
     return [str(match) for match in found]
 
 
-@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *VARIANTS, "modes"])
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *VARIANTS, "modes", "delivery"])
 def test_cloudformation_would_accept_every_template(environment: str) -> None:
     of_it = {stack: template for stack, template in all_templates().items() if stack.startswith(f"{environment}/")}
     assert {stack: found for stack, template in of_it.items() if (found := findings(template))} == {}

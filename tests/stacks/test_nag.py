@@ -14,8 +14,10 @@ import pytest
 from aws_cdk import aws_s3 as s3
 from cdk_nag import AwsSolutionsChecks
 
+from environments import ENVIRONMENTS
+from stacks.delivery import DeliveryStage
 from tests.stacks.mode_examples import EXAMPLES, add_stage
-from tests.stacks.synthesis import VARIANTS, add_variant, new_app
+from tests.stacks.synthesis import DELIVERY, VARIANTS, add_variant, new_app
 
 ONE_RUN = "a run's id is known only when it starts; the prefix below it is exact, the bucket its own"
 THE_INPUT = "people lay their files below this one prefix; which files is what they choose"
@@ -45,6 +47,11 @@ NAMED_LATER = (
 )
 SERVED = (
     "CloudFormation makes up the names of what an endpoint is made of; it is read, not changed, and holds no secret"
+)
+CEILING = "a boundary grants nothing: it says what the policies beside it can grant at most"
+DRIFT = (
+    "who looks for drift reads the settings of everything that the environment may have: by its name where a name "
+    "tells whose it is; where AWS defines the reading without a resource, or makes up a name, of the account"
 )
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
@@ -116,10 +123,18 @@ EXPLAINED = [  # construct path, finding, reason
     (r"workbench/Role", r":log-group:/aws/sagemaker/NotebookInstances:\*", LOG_STREAMS),
     (r"workbench/Role", r":ec2:[\w-]+:\d+:network-interface/\*", INTERFACES),
     (r"workbench/Role", r"Resource::\*", NO_RESOURCE),
+    (r"\w+/Boundary", r"Resource::(\*|arn:aws:iam::\d+:role/amplify-\*)", CEILING),
+    (r"\w+/\w+DriftRole", r"Resource::\*", DRIFT),
+    (r"\w+/\w+DriftRole", r"[:/](amplify-\w+-?)?\*(/(amplify-\w+-)?\*)?", DRIFT),
 ]
 
 
-EXPLAINED_ELSEWHERE = [  # construct path, rule, reason: findings about other things than a wildcard
+EXPLAINED_ELSEWHERE = [  # construct path, rule, reason: findings that name no wildcard, or are of something else
+    (
+        r"\w+/DeploymentBoundary",
+        r"AwsSolutions-IAM5",
+        f"{CEILING}: all services but those that hand out rights, of which it names the actions and whose roles",
+    ),
     (
         r"training/((ImageBuild|Triggers)/Starter|RunWatch/Watcher)/Function",
         r"AwsSolutions-L1",
@@ -169,7 +184,10 @@ def findings_of_the_app(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[s
         app = new_app(folder)
         add(app, what)
         found |= findings(app, folder)
-    return found
+    folder = tmp_path_factory.mktemp("delivery")
+    app = new_app(folder)
+    DeliveryStage(app, DELIVERY, [*ENVIRONMENTS.values()])
+    return found | findings(app, folder)
 
 
 def test_every_finding_has_a_reason(found: set[tuple[str, str]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.stacks import rules
+from tests.stacks import rules, rules_of_delivery
 from tests.stacks.synthesis import Template, all_templates, resources
 
 Rule = Callable[[Template], Iterable[str]]
@@ -122,6 +122,26 @@ def keeping_without_a_key(*path: str) -> Callable[[Template], None]:
 
     return breakage
 
+
+def claiming(**claims: str) -> Callable[[Template], None]:
+    """Breaks a template: the first role trusts tokens that say something else."""
+    said = {"aud": "sts.amazonaws.com", "sub": "repo:o/r:environment:prod", "ref": "refs/heads/main"} | claims
+    github = {f"{rules_of_delivery.GITHUB}:{claim}": value for claim, value in said.items() if value}
+    return trusting(Condition={"StringEquals": github})
+
+
+DISTRUST = [
+    trusting(Condition={}),
+    trusting(Condition={"StringLike": {f"{rules_of_delivery.GITHUB}:sub": "repo:o/r:environment:prod"}}),
+    trusting(Principal={"Federated": "arn:aws:iam::333333333333:oidc-provider/gitlab.com"}),
+    claiming(aud="https://github.com/o"),
+    claiming(sub="repo:o/*:environment:prod"),
+    claiming(sub="repo:o/r:pull_request"),
+    claiming(sub="repo:o/r:environment:*"),
+    claiming(ref="refs/heads/*"),
+    claiming(ref=""),
+]
+CLOUDFORMATIONS = "arn:aws:iam::333333333333:role/cdk-hnb659fds-cfn-exec-role-333333333333-us-east-1"
 
 CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (rules.state_is_retained, "prod/storage", dropping(BUCKET, "DeletionPolicy")),
@@ -379,6 +399,36 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "private-dev/training",
         allowing(Action=["ec2:DeleteNetworkInterface"], Resource="arn:aws:ec2:us-east-1:1:network-interface/*"),
     ),
+    *(
+        (rules_of_delivery.roles_of_workflows_trust_one_place_of_one_repository, "delivery/prod", how)
+        for how in DISTRUST
+    ),
+    (rules.roles_serve_this_account_only, "delivery/prod", trusting(Principal={"AWS": "*"})),
+    (
+        rules_of_delivery.only_the_roles_of_workflows_and_deployers_assume_others,
+        "delivery/prod",
+        allowing("Prod", Action="sts:AssumeRole", Resource=CLOUDFORMATIONS),
+    ),
+    (
+        rules_of_delivery.only_the_roles_of_workflows_and_deployers_assume_others,
+        "prod/endpoint",
+        allowing(Action=["sts:AssumeRole", "s3:GetObject"], Resource="*"),
+    ),
+    (
+        rules_of_delivery.boundaries_are_nobodys_policies,
+        "delivery/prod",
+        setting("AWS::IAM::ManagedPolicy", "Roles", ["admins"], "Boundary"),
+    ),
+    (
+        rules_of_delivery.boundaries_are_nobodys_policies,
+        "delivery/prod",
+        setting("AWS::IAM::Role", "ManagedPolicyArns", [{"Ref": "DeploymentBoundary1E28BC6C"}]),
+    ),
+    (
+        rules_of_delivery.an_environment_bounds_all_its_roles_or_none,
+        "bounded-dev/training",
+        setting("AWS::IAM::Role", "PermissionsBoundary", None),
+    ),
     (rules.zones_are_literal, "prod/network", setting("AWS::EC2::Subnet", "AvailabilityZone", "dummy1a")),
     (rules.zones_are_literal, "prod/network", setting("AWS::EC2::Subnet", "AvailabilityZone", {"Fn::GetAZs": ""})),
 ]
@@ -405,7 +455,8 @@ def test_the_rule_notices_the_template_that_breaks_it(
 def test_every_rule_is_in_the_table() -> None:
     written = {
         rule
-        for name, rule in vars(rules).items()
-        if callable(rule) and getattr(rule, "__module__", "") == rules.__name__ and not name.startswith("_")
+        for module in (rules, rules_of_delivery)
+        for name, rule in vars(module).items()
+        if callable(rule) and getattr(rule, "__module__", "") == module.__name__ and not name.startswith("_")
     }
     assert written - {rules.as_list, rules.allowing, rules.variants} == {rule for rule, _, _ in CASES}

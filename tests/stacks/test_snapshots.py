@@ -15,6 +15,7 @@ STACKS = [
         "prod": ("storage", "registry", "network", "people", "endpoint", "monitoring"),
         "workbench-dev": ("workbench",),  # for the tests only: what dev and others may have
         "watched-prod": ("monitoring",),  # for the tests only: with everything that can be watched
+        "delivery": ("prod",),  # as it is where a repository is trusted
         "modes": tuple(EXAMPLES),  # for the tests only: what an endpoint can be
     }.items()
     for stack in stacks

@@ -1,9 +1,12 @@
 """Resource types, and how they are provisioned."""
 
+import re
 import threading
 
 from local_aws.ministack_hooks import cloudformation, requests
-from tests.local_aws.ministack_hooks.calls import call_cloudformation, template
+from tests.local_aws.ministack_hooks.calls import call_cloudformation, request, template
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 def test_cloudformation_refuses_a_type_until_it_is_added_and_then_creates_updates_and_deletes_it(ministack):
@@ -77,3 +80,44 @@ def test_buckets_of_stacks_pass_through_our_hands(ministack):
         ("hook-bucket", True, "2"),
     ]
     assert deleted == ["hook-bucket"]
+
+
+BOUNDARY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+NOBODY = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+
+
+def role(ministack, action, **properties):
+    more = {"Capabilities.member.1": "CAPABILITY_NAMED_IAM"} if action != "DeleteStack" else {}
+    body = template("AWS::IAM::Role", RoleName="hook-role", AssumeRolePolicyDocument=NOBODY, **properties)
+    return call_cloudformation(ministack, action, StackName="role", TemplateBody=body, **more)
+
+
+def boundary_of(ministack):
+    answer = request(ministack, "iam", "/", b"Action=GetRole&RoleName=hook-role&Version=2010-05-08", **FORM).text
+    found = re.search(r"<PermissionsBoundaryArn>(.*?)</PermissionsBoundaryArn>", answer)
+    return found[1] if found else None
+
+
+def test_a_role_of_a_stack_gets_the_boundary_of_its_template_and_loses_it_with_it(ministack):
+    assert "CREATE_COMPLETE" in role(ministack, "CreateStack", PermissionsBoundary=BOUNDARY)
+    assert boundary_of(ministack) is None, "ministack does it itself now: bound_roles can go"
+    role(ministack, "DeleteStack")
+
+    cloudformation.bound_roles()
+    assert "CREATE_COMPLETE" in role(ministack, "CreateStack", PermissionsBoundary=BOUNDARY)
+    assert boundary_of(ministack) == BOUNDARY
+    role(ministack, "UpdateStack", PermissionsBoundary=BOUNDARY, Description="the same")
+    assert boundary_of(ministack) == BOUNDARY
+    role(ministack, "UpdateStack")
+    assert boundary_of(ministack) is None
+    role(ministack, "UpdateStack", PermissionsBoundary=BOUNDARY)
+    assert boundary_of(ministack) == BOUNDARY
+    role(ministack, "DeleteStack")
+
+
+def test_a_boundary_that_is_not_there_fails_the_stack_and_leaves_no_role(ministack):
+    cloudformation.bound_roles()
+    nothing = "arn:aws:iam::222222222222:policy/nothing"
+    assert "ROLLBACK_COMPLETE" in role(ministack, "CreateStack", PermissionsBoundary=nothing)
+    answer = request(ministack, "iam", "/", b"Action=GetRole&RoleName=hook-role&Version=2010-05-08", **FORM).text
+    assert "NoSuchEntity" in answer
