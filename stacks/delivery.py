@@ -19,7 +19,7 @@ from stacks.config.delivery import (
     deploy_role_name,
     drift_role_name,
 )
-from stacks.delivery_rights import BOUNDED, READS
+from stacks.delivery_rights import BOUNDED, BOUNDED_MODELS, READS
 from stacks.people import BOOTSTRAP_ROLES
 
 GITHUB = "token.actions.githubusercontent.com"
@@ -146,13 +146,17 @@ class DeliveryStack(cdk.Stack):
             resources=[self._iam("role/amplify-*")],
             conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
         )
+        models = iam.PolicyStatement(
+            actions=[f"sagemaker:{action}" for action in BOUNDED_MODELS],
+            resources=[f"arn:{self.partition}:sagemaker:{self.region}:{self.account}:model/amplify-*"],
+        )
         everything = [f"{service}:{action}" for service, actions in BOUNDED.items() for action in actions]
         iam.ManagedPolicy(
             self,
             "Boundary",
             managed_policy_name=BOUNDARY,
             description="At most this, whatever a role that AMPLIFY's deployments make is given",
-            statements=[iam.PolicyStatement(actions=everything, resources=["*"]), ours],
+            statements=[iam.PolicyStatement(actions=everything, resources=["*"]), models, ours],
         )
 
     def _bound_the_deployment(self, environments: Sequence[Environment], protected: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 BOUNDED: Mapping[str, tuple[str, ...]] = {
-    "cloudformation": ("DescribeStacks",),
+    "cloudformation": ("DescribeStacks", "ListStackResources"),
     "cloudwatch": ("PutMetricData",),
     "codebuild": ("BatchGetBuilds", "ListBuildsForProject", "StartBuild"),
     "ec2": (
@@ -31,7 +31,7 @@ BOUNDED: Mapping[str, tuple[str, ...]] = {
     "sagemaker": (
         *("AddTags", "CreateModelPackage", "CreateProcessingJob", "CreateTrainingJob", "CreateTransformJob"),
         *("CreateEndpoint", "DeleteEndpoint"),  # by the hour
-        *("DescribeModelPackage", "DescribeModelPackageGroup", "DescribePipeline"),
+        *("DescribeModel", "DescribeModelPackage", "DescribeModelPackageGroup", "DescribePipeline"),
         *("DescribePipelineDefinitionForExecution", "DescribePipelineExecution"),
         *("DescribeProcessingJob", "DescribeTrainingJob", "DescribeTransformJob"),
         *("InvokeEndpoint", "InvokeEndpointAsync", "InvokeEndpointWithResponseStream"),
@@ -44,6 +44,9 @@ BOUNDED: Mapping[str, tuple[str, ...]] = {
     "sqs": ("SendMessage",),
 }
 """What roles of our templates do at most, all together. Not in it: IAM, but for one action (stacks/delivery.py)."""
+
+BOUNDED_MODELS = ("CreateModel", "DeleteModel")
+"""Of SageMaker, and only of models under our names: those that a notebook makes of packages, for transform jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)

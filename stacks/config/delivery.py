@@ -71,7 +71,7 @@ def drift_role_name(environment: Environment) -> str:
     return f"{environment.resource_name}-drift"
 
 
-def delivered(environments: Iterable[Environment]) -> dict[str, Sequence[Environment]]:
+def delivered(environments: Iterable[Environment]) -> Mapping[str, Sequence[Environment]]:
     """The environments that workflows deploy, by account: IAM is one for all regions of an account."""
     accounts: dict[str, list[Environment]] = {}
     for environment in environments:
