@@ -251,10 +251,11 @@ def bounded(policy: str) -> list[Statement]:
 
 def actions_of_roles() -> dict[str, set[str]]:
     """What the policies name of everybody whose role a deployment makes; a notebook's role has two of people's."""
+    of_people_alone = r"/(people/(Approver|Deployer|Auditor)|workbench/Workbench)Policy$"
     return {
         who: {action for one in statements for action in as_list(one["Action"])}
         for who, (_, _, statements) in everybody().items()
-        if not who.startswith("delivery/") and not re.search(r"/(people/(Approver|Deployer|Auditor)|workbench/Workbench)Policy$", who)
+        if not who.startswith("delivery/") and not re.search(of_people_alone, who)
     }
 
 
