@@ -65,6 +65,7 @@ class PackFinding:
     rule: str
     path: str
     description: str = ""
+    severity: str = "error"
     reason: str = ""
     """Why the project accepts it; empty where it does not say."""
 

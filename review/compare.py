@@ -34,6 +34,8 @@ class Review:
     """Stack id → logical ids, before and after, of things that are the same but for these."""
     new_stacks: Mapping[str, int] = field(default_factory=dict)
     """Stack id → how many resources it holds."""
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Stack id → parts of its template, beside the resources, that differ: Description, Outputs."""
     costs: Mapping[str, tuple[Cost, Cost]] = field(default_factory=dict)
     settings: Sequence[tuple[str, str, str, str]] = ()
     """Environment, setting, before, after."""
@@ -52,7 +54,8 @@ class Review:
     @property
     def is_empty(self) -> bool:
         """Whether nothing that is deployed differs."""
-        return not (self.remarks or self.changes or self.renamed or self.new_stacks or self.settings or self.code)
+        said = (self.remarks, self.changes, self.renamed, self.new_stacks, self.texts, self.settings, self.code)
+        return not any(said)
 
 
 def compare(
@@ -105,6 +108,7 @@ def compare(
         changes=[one for one in changes if f"{one.environment}/{one.stack}" in old_stacks],
         renamed=renamed,
         new_stacks={id_: len(new_stacks[id_].resources) for id_ in new_stacks if id_ not in old_stacks},
+        texts={new.id: texts for old, new in pairs if old and new and (texts := _texts(old, new))},
         costs=costs,
         settings=[*_settings(base.settings, head.settings)],
         code=sorted(name for name in base.assets.keys() & head.assets.keys() if base.assets[name] != head.assets[name]),
@@ -126,6 +130,11 @@ def _renamed(base: Stack, head: Stack, was: str, now: str) -> Change:
         retained=resource.get("DeletionPolicy", "Delete").startswith("Retain"),
         fixed_name=next((name for name in names if isinstance(name, str)), None),
     )
+
+
+def _texts(old: Stack, new: Stack) -> list[str]:
+    names = sorted((old.template.keys() | new.template.keys()) - {"Resources"})
+    return [name for name in names if old.template.get(name) != new.template.get(name)]
 
 
 def _same_environment(one: str, other: str) -> bool:

@@ -22,6 +22,7 @@ WEEKS_A_MONTH = HOURS_A_MONTH / (7 * 24)
 DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 SPOT_AT_BEST = 0.1
 """Managed spot is "up to 90 %" cheaper: https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
+_MUCH = tuple(f"{rule}_much" for rule in COST_STOP)
 BY_USE = {  # type → what of it is paid by use
     "AWS::S3::Bucket": "storage of the buckets",
     "AWS::Logs::LogGroup": "logs",
@@ -122,6 +123,9 @@ def _line(
 def _endpoints(stack: Stack) -> Iterator[tuple[str, Line]]:
     targets = [*stack.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()]
     open_hours, closes = _open_hours(stack)
+    night = 0.0
+    for target in targets:
+        open_hours, night = _scheduled(target) or (open_hours, night)
     for id_, config in stack.of_type("AWS::SageMaker::EndpointConfig").items():
         for member, role in (("ProductionVariants", ""), ("ShadowProductionVariants", "shadow ")):
             for variant in listed(config.get(member)):
@@ -135,8 +139,8 @@ def _endpoints(stack: Stack) -> Iterator[tuple[str, Line]]:
                 managed = variant.get("ManagedInstanceScaling") or {}
                 low, high = scaled or (managed.get("MinInstanceCount", count), managed.get("MaxInstanceCount", count))
                 low, high = float(low or 0), float(high if high is not None else low or 0)
-                at_night = 0.0 if closes else min(low, float(bool(low)))
-                least = low * open_hours + at_night * (HOURS_A_MONTH - open_hours)
+                at_night = 0.0 if closes else night
+                least = low * open_hours + min(low, at_night) * (HOURS_A_MONTH - open_hours)
                 most = high * (open_hours if closes else HOURS_A_MONTH)
                 type_ = str(variant.get("InstanceType"))
                 fleet = f"{low:g}" if low == high else f"{low:g}–{high:g}"
@@ -177,6 +181,20 @@ def _open_hours(stack: Stack) -> tuple[float, bool]:
         closes, _ = times["deleteEndpoint"]
         return max(closes - opens, 0.0) * len(days) * WEEKS_A_MONTH, True
     return HOURS_A_MONTH, False
+
+
+def _scheduled(target: Json) -> tuple[float, float] | None:
+    """Hours a month at the larger of two sizes, and the smaller one."""
+    times: list[tuple[float, float, set[int]]] = []
+    for action in listed(target.get("ScheduledActions")):
+        found = re.fullmatch(r"cron\((\d+) (\d+) \? \* ([\w,-]+) \*\)", str(action.get("Schedule")))
+        if found:
+            size = float(action.get("ScalableTargetAction", {}).get("MinCapacity", 0))
+            times.append((size, int(found[2]) + int(found[1]) / 60, _weekdays(found[3])))
+    if len(times) != 2 or times[0][0] == times[1][0]:
+        return None
+    (night, closes, _), (_, opens, days) = sorted(times, key=lambda one: one[0])
+    return max(closes - opens, 0.0) * len(days) * WEEKS_A_MONTH, night
 
 
 def _weekdays(written: str) -> set[int]:
@@ -270,10 +288,12 @@ def cost_remarks(environment: str, before: Cost, after: Cost, ceilings: tuple[An
         return Remark(rule=rule, environment=environment, stack="", what=what)
 
     was, now = before.total("most"), after.total("most")
-    if rule := _weigh("cost.month", was, now):
-        yield remark(rule, f"a month at most ${was:,.0f} → ${now:,.0f}")
-    elif rule := _weigh("cost.month", before.total("expected"), after.total("expected")):
-        yield remark(rule, f"a month, expected, ${before.total('expected'):,.0f} → ${after.total('expected'):,.0f}")
+    for member, said in (("most", "at most"), ("expected", "expected")):
+        pair = before.total(member), after.total(member)  # type: ignore[arg-type]
+        if rule := _weigh("cost.month", *pair):
+            within = isinstance(ceilings[0], int | float) and now <= ceilings[0]  # what a person has agreed to
+            yield remark("cost.month" if within else rule, f"a month {said} ${pair[0]:,.0f} → ${pair[1]:,.0f}")
+            break
     for key, line in after.lines.items():
         old = before.lines.get(key)
         if (
@@ -288,11 +308,14 @@ def cost_remarks(environment: str, before: Cost, after: Cost, ceilings: tuple[An
 
 
 def _run(line: Line, old: Line | None, remark: Any) -> Iterator[Remark]:
+    said = []
     for member in ("expected", "most"):
         was, now = getattr(old, member) if old else 0.0, getattr(line, member)
         if was is not None and (rule := _weigh("cost.run", was, now)):
-            yield remark(rule, f"a run of {line.what}: ${was:,.0f} → ${now:,.0f} at most")
-            return
+            said.append((rule in _MUCH, rule, f"a run of {line.what}: ${was:,.0f} → ${now:,.0f} at most"))
+    if said:
+        _, rule, what = max(said)
+        yield remark(rule, what)
 
 
 def _weigh(rule: str, was: float, now: float) -> str | None:

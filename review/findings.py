@@ -24,13 +24,15 @@ def finding_remarks(base: Assembly, head: Assembly, changed: Sequence[Stack]) ->
     for about in sorted(new.keys() - old.keys()):
         finding = new[about]
         environment, stack = [*finding.path.split("/"), ""][:2]
-        rule = "policy.unexplained"
+        rule = "policy.unexplained" if finding.severity == "error" else "policy.warning"
         if finding.reason:
             rule = "policy.new_reason" if finding.reason in fresh else "policy.explained"
         grouped[rule, environment, stack, finding.rule.split("[")[0], finding.reason, _place(finding)].append(finding)
     for (rule, environment, stack, name, reason, place), some in grouped.items():
         details = tuple(dict.fromkeys(f"{_readable(one.rule)} at {_place(one)}" for one in some))
-        why = f"“{reason}”" if reason else f"no reason is given. {_first(some[0])}"
+        why = f"“{reason}”" if reason else _first(some[0])
+        if rule == "policy.unexplained":
+            why = f"no reason is given. {why}"
         what = f"{name} at {place}, {len(details)} times: {why}" if len(details) > 1 else f"{details[0]}: {why}"
         many = details if len(details) > 1 else ()
         yield Remark(rule=rule, environment=environment, stack=stack, what=what, details=many)
@@ -51,7 +53,8 @@ def _readable(rule: str) -> str:
 
 
 def _place(finding: PackFinding) -> str:
-    return "/".join(finding.path.split("/")[2:]).removesuffix("/Resource").removesuffix("/DefaultPolicy")
+    path = "/".join(finding.path.split("/")[2:]).removesuffix("/Resource").removesuffix("/DefaultPolicy")
+    return path or "the stack"
 
 
 def _first(finding: PackFinding) -> str:

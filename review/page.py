@@ -190,6 +190,8 @@ def _costs(review: Review) -> Iterator[str]:
         for (what, *cells), names in lines.items():
             yield f"| {escaped(what)} | {', '.join(names)} | {' | '.join(cells)} |"
     yield ""
+    notes = dict.fromkeys(now.note for pair in changed.values() for _, now in differing(*pair).values() if now)
+    yield from (f"- {escaped(note)}" for note in notes if note)
     yield from _by_use(changed)
 
 
@@ -200,7 +202,6 @@ def _cost_line(was: Line | None, now: Line | None) -> tuple[str, ...]:
     if was and now and was.what != now.what:
         what = f"{re.sub(r'^amplify-[a-z0-9-]+ · ', '', was.what)} → {re.sub(r'^amplify-[a-z0-9-]+ · ', '', now.what)}"
     what += " (a run)" if line.per == "run" else ""
-    what += f"; {now.note}" if now and now.note else ""
     return what, *[
         _pair(getattr(was, member) if was else 0.0, getattr(now, member) if now else 0.0)
         for member in ("low", "expected", "most")
@@ -231,23 +232,22 @@ def _by_use(changed: Mapping[str, tuple[Cost, Cost]]) -> Iterator[str]:
 
 def _changes(review: Review) -> Iterator[str]:
     per_stack: dict[str, list[str]] = defaultdict(list)
-    for id_ in dict.fromkeys(
-        [*(f"{one.environment}/{one.stack}" for one in review.changes), *review.renamed, *review.new_stacks]
-    ):
+    touched = [f"{one.environment}/{one.stack}" for one in review.changes]
+    for id_ in dict.fromkeys([*touched, *review.renamed, *review.new_stacks, *review.texts]):
         lines = tuple(_of_stack(review, id_))
         if lines:
             per_stack["\n".join([id_.split("/")[1], *lines])].append(id_.split("/")[0])
-    for where in per_stack.values():
-        where.sort(key=[*review.environments].index)
+    for names in per_stack.values():
+        names.sort(key=[*review.environments].index)
     if not per_stack and not review.code:
         return
     yield ""
     yield "## Changes by stack"
-    for text, environments in per_stack.items():
-        stack, *lines = text.split("\n")
+    for text, found_in in per_stack.items():
+        stack, *said = text.split("\n")
         yield ""
-        yield f"**{_where(review, environments, stack)}**"
-        yield from lines
+        yield f"**{_where(review, found_in, stack)}**"
+        yield from said
     if review.code:
         yield ""
         yield f"Code: {escaped(', '.join(review.code))}. A deployment ships it; its own diff says what it does."
@@ -280,6 +280,8 @@ def _of_stack(review: Review, id_: str) -> Iterator[str]:
         yield f"- updated in place: {', '.join(shown)}{_rest(some)}"
     if some := [one for one in mine if one.fate == "added"]:
         yield f"- added: {_names(some)}"
+    if texts := review.texts.get(id_):
+        yield f"- of the stack itself: {escaped(', '.join(texts))}"
 
 
 def _because(change: Change) -> str:
@@ -327,8 +329,9 @@ def escaped(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;").replace("\n", " ")
-    return re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", text).replace("://", ":&#47;/")
+    text = re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", text.replace("\n", " "))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("@", "&#64;").replace("://", ":&#47;/")
 
 
 def _code(text: str) -> str:

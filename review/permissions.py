@@ -30,6 +30,8 @@ BINDS_STRANGERS = re.compile(
     re.IGNORECASE,
 )
 """Condition keys that say who may come, or whence."""
+OF_OUR_ACCOUNT = {"aws:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths"}
+WHO_COMES = {"aws:principalaccount", "aws:principalorgid", "aws:principalorgpaths", "aws:principalarn"}
 MOST_ACTIONS = 5
 ADMINISTRATOR = re.compile(r"policy/(AdministratorAccess|PowerUserAccess|IAMFullAccess|\w*FullAccess)$")
 
@@ -103,7 +105,7 @@ def _denials_lost(was: Holder, denies: Iterable[Grant]) -> Iterator[tuple[str, s
     for grant in not_within(was.denies, denies):
         lost[_on(grant) + _under(grant.condition)].append(str(grant.action))
     for about, actions in lost.items():
-        yield "permissions.deny_lost", f"{_subject(was)} no longer denies {and_so(sorted(set(actions)))} {about}"
+        yield _rule(was, "deny_lost"), f"{_subject(was)} no longer denies {and_so(sorted(set(actions)))} {about}"
 
 
 def _weigh(grant: Grant, was: Holder, now: Holder) -> tuple[str, str]:
@@ -120,6 +122,8 @@ def _weigh(grant: Grant, was: Holder, now: Holder) -> tuple[str, str]:
     if (rule := _danger(grant, now)) is not None:
         return rule, about + _was(grant, was)
     if now.kind == "trust":
+        if not was.is_there and str(grant.principal).startswith("Service:"):
+            return "trust.of_new_role", "" if not grant.condition else _under(grant.condition).strip()
         return "trust.new_principal", "" if not grant.condition else _under(grant.condition).strip()
     if not was.is_there:
         return ("permissions.new_identity" if now.kind == "identity" else "exposure.new_policy"), about
@@ -136,8 +140,12 @@ def _danger(grant: Grant, holder: Holder) -> str | None:
     if grant.action.but or resource.but or grant.principal.but:
         return "permissions.all_but"
     if holder.kind == "vpc endpoint":
-        everything = action == "*" or (resource.text == "*" and not _binds(grant.condition))
-        return "exposure.endpoint_policy" if everything else None
+        keys = {clause.key.lower() for clause in grant.condition if not _is_anything(clause)}
+        anywhere = resource.text in ("*", "arn:aws:s3:::*") and not WITHOUT_RESOURCE.fullmatch(action)
+        # A way out for data: with any credentials, or into anybody's bucket.
+        if action == "*" or (anywhere and not keys & OF_OUR_ACCOUNT) or not keys & WHO_COMES:
+            return "exposure.endpoint_policy"
+        return None
     if holder.kind != "identity" and (stranger := _stranger(grant, holder)):
         return stranger
     own_root = f"AWS:arn:aws:iam::{holder.account}:root"

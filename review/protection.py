@@ -12,6 +12,7 @@ from review.words import and_so, listed, quoted, short, text
 Said = tuple[str, str]
 Check = Callable[[Json, Json], Iterator[Said]]
 MISSING = object()
+_KEY_MEMBERS = ("kmskeyid", "kmskeyarn", "kmsmasterkeyid")
 
 
 def protection_remarks(base: Stack, head: Stack) -> Iterator[Remark]:
@@ -54,18 +55,15 @@ def _deletion(before: Json, after: Json) -> Iterator[Said]:
 
 
 def _keys(before: Json, after: Json) -> Iterator[Said]:
-    """Encryption keys wherever they stand in the properties."""
+    """Encryption keys wherever they stand in the properties. What is gone with all around it encrypts nothing."""
     old, new = dict(_leaves(before)), dict(_leaves(after))
     for path, key in old.items():
-        member = path.rsplit(".", 1)[-1]
-        is_key = member in ("KMSMasterKeyID", "EncryptionKey", "KmsKey") or member.lower().endswith(
-            ("kmskeyid", "kmskeyarn", "kmsmasterkeyid")
-        )
-        if is_key and path not in new and path.split(".")[0] in {one.split(".")[0] for one in new}:
+        around, _, member = path.rpartition(".")
+        if member not in ("EncryptionKey", "KmsKey") and not member.lower().endswith(_KEY_MEMBERS):
+            continue
+        if path not in new and (not around or any(one.startswith(f"{around}.") for one in new)):
             yield "data.key_dropped", f"{path} is no longer given: AWS's own key encrypts it, or none"
-        elif is_key and path not in new:
-            yield "data.key_dropped", f"{path} is no longer given"
-        elif is_key and new[path] != key:
+        elif path in new and new[path] != key:
             yield "data.key_changed", f"{path}: {quoted(key)} → {quoted(new[path])}"
 
 

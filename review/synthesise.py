@@ -57,6 +57,7 @@ def synth(outdir: Path, wanted: set[str]) -> None:
     os.environ["CDK_CONTEXT_JSON"] = json.dumps(context)
     import environments
 
+    everything = settings()
     for name in set(environments.ENVIRONMENTS) - wanted:  # app.py has the same object
         del environments.ENVIRONMENTS[name]
     import aws_cdk as cdk
@@ -75,7 +76,7 @@ def synth(outdir: Path, wanted: set[str]) -> None:
     found = findings(outdir)
     for one in found:
         one["reason"] = next((row[2] for row in rows if explains(row, one["path"], one["rule"])), "")
-    facts = {"settings": settings(), "findings": found, "reasons": rows}
+    facts = {"settings": everything, "findings": found, "reasons": rows}
     (outdir / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -103,6 +104,7 @@ def findings(outdir: Path) -> list[dict[str, str]]:
                         "rule": violation["ruleName"],
                         "path": str(construct.get("constructPath", "")),
                         "description": str(violation.get("description", "")),
+                        "severity": str(violation.get("severity", "error")),
                     }
                 )
     return found
