@@ -164,6 +164,16 @@ def _stack_remarks(base: Assembly, head: Assembly) -> Iterator[Remark]:
             what = f"{held}: the CDK does not delete it, it stays and costs until somebody does"
             yield Remark(rule="change.stack_removed", environment=stack.environment, stack=stack.short_name, what=what)
             continue
+        now = head.stacks[id_]
+        for what, old, new in (("account", stack.account, now.account), ("region", stack.region, now.region)):
+            if old != new:
+                moved = f"the stack goes to {what} {new}; that of {old} stays there, with all its data"
+                yield Remark(rule="change.elsewhere", environment=stack.environment, stack=stack.short_name, what=moved)
+        if stack.name != now.name:
+            moved = (
+                f"the stack {stack.name} is called {now.name}: CloudFormation makes a second one, and the first stays"
+            )
+            yield Remark(rule="change.elsewhere", environment=stack.environment, stack=stack.short_name, what=moved)
         for name in sorted(_exports(stack) - _exports(head.stacks[id_])):
             users = [one for one in base.stacks.values() if one.id != id_ and name in json.dumps(one.template)]
             if users and name.split(":")[-1] in json.dumps(stack.template):
@@ -185,18 +195,17 @@ def _settings(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator
             continue
         old, new = dict(_leaves(before[name])), dict(_leaves(after[name]))
         for path in dict.fromkeys([*old, *new]):
-            if path in old and path in new and old[path] != new[path]:
-                yield name, path, quoted(old[path]), quoted(new[path])
-            elif path in new and path not in old and new[path] not in (None, [], {}) and _parent_changed(path, old):
-                yield name, path, "not there", quoted(new[path])
-            elif path in old and path not in new and _parent_changed(path, new):
-                yield name, path, quoted(old[path]), "not there"
+            was, now = _of_part(path, old), _of_part(path, new)
+            if path in old and path in new:
+                if was != now:
+                    yield name, path, quoted(was), quoted(now)
+            elif path.count(".") == 0 and was != now:  # a part that comes or goes; below it, the kind says enough
+                yield name, path, quoted(was), quoted(now)
 
 
-def _parent_changed(path: str, other: Mapping[str, Any]) -> bool:
-    """Of a part that is new as a whole (`capacity` of another kind) its kind says enough."""
-    parent = path.rpartition(".")[0]
-    return not parent or f"{parent}.is" in other
+def _of_part(path: str, leaves: Mapping[str, Any]) -> Any:
+    """The value; of a part with members, its kind."""
+    return leaves.get(path, leaves.get(f"{path}.is"))
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

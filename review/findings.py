@@ -36,12 +36,29 @@ def finding_remarks(base: Assembly, head: Assembly, changed: Sequence[Stack]) ->
         what = f"{name} at {place}, {len(details)} times: {why}" if len(details) > 1 else f"{details[0]}: {why}"
         many = details if len(details) > 1 else ()
         yield Remark(rule=rule, environment=environment, stack=stack, what=what, details=many)
-    for where, finding_, why in rows:
-        what = f"a reason is new in the tests' table, for {finding_} at {where}: “{why}”"
-        yield Remark(rule="policy.new_reason", environment="", stack="", what=what)
+    yield from _new_reasons(base, rows)
     yield from _lint(base, changed)
     for environment, count in _resolved(old, new):
-        yield Remark(rule="policy.resolved", environment=environment, stack="", what=f"{count} findings are gone")
+        yield Remark(
+            rule="policy.resolved",
+            environment=environment,
+            stack="",
+            what=f"{count} finding{'s are' if count > 1 else ' is'} gone",
+        )
+
+
+def _new_reasons(base: Assembly, rows: Sequence[tuple[str, str, str]]) -> Iterator[Remark]:
+    """Each reason once, with all that it is to excuse."""
+    known = {(where, finding) for where, finding, _ in base.reasons}
+    excused: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for where, finding, why in rows:
+        excused[why].append((where, finding))
+    for why, about in excused.items():
+        is_new = not set(about) <= known
+        many = f"{len(about)} kinds of findings" if len(about) > 1 else f"{about[0][1]} at {about[0][0]}"
+        what = f"{'a new reason' if is_new else 'a reason is worded anew'}, for {many}: “{why}”"
+        details = tuple(f"{finding} at {where}" for where, finding in about) if len(about) > 1 else ()
+        yield Remark(rule="policy.new_reason", environment="", stack="", what=what, details=details)
 
 
 def _about(finding: PackFinding) -> tuple[str, str, str]:

@@ -66,10 +66,11 @@ def _of_stack(stack: Stack) -> Iterator[tuple[str, Holder]]:
         return Holder(kind=kind, name=name, stack=stack.short_name, account=stack.account)
 
     roles: dict[str, Holder] = {}
-    for id_, role in stack.of_type("AWS::IAM::Role").items():
-        trust = holder("trust", short(id_))
-        trust.add(_with_resource(role.get("AssumeRolePolicyDocument", {})))
-        yield f"trust {stack.short_name} {id_}", trust
+    for id_, role in stack.of_type("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group").items():
+        if "AssumeRolePolicyDocument" in role:
+            trust = holder("trust", short(id_))
+            trust.add(_with_resource(role["AssumeRolePolicyDocument"]))
+            yield f"trust {stack.short_name} {id_}", trust
         roles[f"${{{id_}}}"] = identity = holder("identity", short(id_))
         identity.managed = {text(one) for one in listed(role.get("ManagedPolicyArns"))}
         identity.boundary = text(role["PermissionsBoundary"]) if "PermissionsBoundary" in role else None

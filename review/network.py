@@ -24,6 +24,20 @@ WAYS_OUT = {
     "AWS::Lambda::Url": "a function that the internet reaches",
     "AWS::CloudFront::Distribution": "a distribution that the internet reaches",
 }
+LETS_OTHERS_IN = {
+    "AWS::IAM::User": "a user with credentials of its own",
+    "AWS::IAM::AccessKey": "an access key that does not expire",
+    "AWS::IAM::OIDCProvider": "an identity provider whose people may become roles",
+    "AWS::IAM::SAMLProvider": "an identity provider whose people may become roles",
+    "AWS::SNS::Subscription": "somebody more who is told",
+    "AWS::Logs::SubscriptionFilter": "a copy of logs that goes elsewhere",
+    "AWS::Logs::Destination": "a place where others' logs go",
+    "AWS::KinesisFirehose::DeliveryStream": "a stream of data that goes elsewhere",
+    "AWS::S3::AccessPoint": "one more door to a bucket",
+    "AWS::RAM::ResourceShare": "something shared with other accounts",
+    "AWS::EC2::VPCEndpointService": "a service that other networks reach",
+    "AWS::EC2::NetworkAclEntry": "a rule of a subnet's access list",
+}
 _PEERS = (
     "CidrIp",
     "CidrIpv6",
@@ -111,6 +125,10 @@ def _ways_out(environment: str, before: list[Stack], after: list[Stack]) -> Iter
             if type_ in WAYS_OUT:
                 what = f"there is {WAYS_OUT[type_]}: {short(id_)}"
                 yield Remark(rule="exposure.way_out", environment=environment, stack=stack.short_name, what=what)
+            if type_ in LETS_OTHERS_IN:
+                who = properties.get("Endpoint", properties.get("UserName", ""))
+                what = f"there is {LETS_OTHERS_IN[type_]}: {short(id_)}" + (f", {short(text(who))}" if who else "")
+                yield Remark(rule="exposure.others_let_in", environment=environment, stack=stack.short_name, what=what)
             if type_ == "AWS::EC2::Route" and (to := _destination(properties)) in ANYWHERE:
                 what = f"a route to any address ({to}): {short(id_)}"
                 yield Remark(rule="exposure.way_out", environment=environment, stack=stack.short_name, what=what)

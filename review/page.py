@@ -249,8 +249,13 @@ def _changes(review: Review) -> Iterator[str]:
         yield f"**{_where(review, found_in, stack)}**"
         yield from said
     if review.code:
+        shipped: dict[str, list[str]] = defaultdict(list)
+        for asset in review.code:
+            environment, _, name = asset.partition(": ")
+            shipped[name].append(environment)
         yield ""
-        yield f"Code: {escaped(', '.join(review.code))}. A deployment ships it; its own diff says what it does."
+        for name, found_in in shipped.items():
+            yield f"**{_where(review, found_in)}**: {escaped(name)} ships with new code: see its own diff."
 
 
 def _of_stack(review: Review, id_: str) -> Iterator[str]:

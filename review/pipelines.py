@@ -40,6 +40,18 @@ def pipeline_remarks(base: Stack, head: Stack) -> Iterator[Remark]:
         for rule, what in _differences(before[id_], after[id_]):
             what = f"{short(id_)}: {what}"
             yield Remark(rule=rule, environment=head.environment, stack=head.short_name, what=what)
+    for id_ in sorted(after.keys() - before.keys()):
+        for rule, what in _new(after[id_]):
+            what = f"{short(id_)}, which is new: {what}"
+            yield Remark(rule=rule, environment=head.environment, stack=head.short_name, what=what)
+
+
+def _new(definition: Json) -> Iterator[Said]:
+    """What no pipeline should begin with."""
+    yield from _ungated({}, definition)
+    for name, step in steps_of(definition).items():
+        if step.get("Arguments", {}).get("ModelApprovalStatus") == "Approved":
+            yield "gate.approval", f"{name}: a model is registered as Approved"
 
 
 def steps_of(definition: Json) -> dict[str, Json]:
@@ -106,6 +118,8 @@ def _parameters(before: Json, after: Json) -> Iterator[Said]:
 def _step(before: Json, after: Json) -> Iterator[Said]:
     if before.get("Type") == "Condition" and after.get("Type") == "Condition":
         yield from _gate(before.get("Arguments", {}), after.get("Arguments", {}))
+    if (tags := _tags(before)) != (now_tags := _tags(after)):
+        yield "pipeline.changed", f"tags of its jobs: {quoted(tags)} → {quoted(now_tags)}"
     was, now = dict(_leaves(_own(before))), dict(_leaves(_own(after)))
     for path in sorted(was.keys() | now.keys()):
         if was.get(path) != now.get(path):
@@ -114,12 +128,16 @@ def _step(before: Json, after: Json) -> Iterator[Said]:
 
 def _own(step: Json) -> Json:
     """A step without the ones inside it, and without its conditions: both have their own words."""
-    arguments = dict(step.get("Arguments", {}).items())
+    arguments = {name: value for name, value in step.get("Arguments", {}).items() if name != "Tags"}
     if step.get("Type") == "Condition":
         arguments.pop("Conditions", None)
         for branch in ("IfSteps", "ElseSteps"):
             arguments[branch] = [one.get("Name") for one in listed(arguments.get(branch))]
     return {**step, "Arguments": arguments}
+
+
+def _tags(step: Json) -> dict[str, str]:
+    return {str(one.get("Key")): _value(one.get("Value")) for one in listed(step.get("Arguments", {}).get("Tags"))}
 
 
 def _leaf(path: str, was: Any, now: Any) -> Said:
@@ -143,6 +161,10 @@ def _leaf(path: str, was: Any, now: Any) -> Said:
         ), f"managed spot {_on_off(was)} → {_on_off(now)}"
     if "CheckpointConfig" in path and now is None:
         return "pipeline.checkpoints_lost", f"{shown} is gone: an interrupted run begins anew"
+    if member in ("IfSteps", "ElseSteps"):
+        return "gate.rewired", f"{member}: {quoted(was)} → {quoted(now)}"
+    if member == "RoleArn":
+        return "permissions.other_role", f"it runs as {quoted(was)} → {quoted(now)}"
     if member in ("InstanceType", "InstanceCount", "KeepAlivePeriodInSeconds", "TrainingPlanArn"):
         return "pipeline.machine", f"{shown}: {quoted(was)} → {quoted(now)}"
     if member.endswith("InSeconds"):
@@ -209,6 +231,8 @@ def _value(value: Any) -> str:
             return f"{str(name).rsplit('.', 1)[-1]}.{path}"
         case {"Get": path}:
             return str(path)
+        case {"Std:Join": {"On": separator, "Values": list(parts)}}:
+            return str(separator).join(f"<{part['Get']}>" if isinstance(part, dict) else str(part) for part in parts)
         case float() | int():
             return f"{value:g}"
     return quoted(value)

@@ -12,6 +12,7 @@ from review.words import and_so, listed, quoted, short, text
 Said = tuple[str, str]
 Check = Callable[[Json, Json], Iterator[Said]]
 MISSING = object()
+_ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "ServiceRole", "Role", "DeliverLogsPermissionArn")
 _KEY_MEMBERS = ("kmskeyid", "kmskeyarn", "kmsmasterkeyid")
 
 
@@ -31,7 +32,7 @@ def protection_remarks(base: Stack, head: Stack) -> Iterator[Remark]:
         for rule, what in _deletion(before, after):
             yield remark(rule, f"{name}: {what}")
         old, new = before.get("Properties", {}), after.get("Properties", {})
-        for check in (_keys, *CHECKS.get(after["Type"], ())):
+        for check in (_keys, _roles, *CHECKS.get(after["Type"], ())):
             for rule, what in check(old, new):
                 yield remark(rule, f"{name}: {what}")
     for id_, before in base.resources.items():
@@ -67,6 +68,14 @@ def _keys(before: Json, after: Json) -> Iterator[Said]:
             yield "data.key_changed", f"{path}: {quoted(key)} → {quoted(new[path])}"
 
 
+def _roles(before: Json, after: Json) -> Iterator[Said]:
+    """It acts as somebody else: none of the two roles need have changed for that."""
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    for path in sorted(old.keys() & new.keys()):
+        if path.rsplit(".", 1)[-1] in _ROLE_MEMBERS and old[path] != new[path]:
+            yield "permissions.other_role", f"{path}: {quoted(old[path])} → {quoted(new[path])}"
+
+
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and not any(key == "Ref" or key.startswith("Fn::") for key in value):
         for key, item in value.items():
@@ -95,6 +104,17 @@ def _turned(path: str, safe: Any, rule: str, otherwise: Any = None, says: str = 
         was, now = get(before, path, otherwise), get(after, path, otherwise)
         if was == safe and now != safe:
             yield rule, f"{says or path}: {quoted(was)} → {quoted(now)}"
+
+    return check
+
+
+def _appeared(path: str, rule: str, says: str) -> Check:
+    """Something is given that was not."""
+
+    def check(before: Json, after: Json) -> Iterator[Said]:
+        was, now = get(before, path), get(after, path)
+        if now is not None and now != was:
+            yield rule, f"{says}: {quoted(now)}"
 
     return check
 
@@ -288,6 +308,20 @@ def _capture(before: Json, after: Json) -> Iterator[Said]:
         yield "capture.less", f"requests kept: {was:g} % → {f'{now:g} %' if now else 'none: drift is no longer seen'}"
     elif now > was:
         yield "capture.more", f"requests kept: {was:g} % → {now:g} %"
+    places = get(before, "DataCaptureConfig.DestinationS3Uri"), get(after, "DataCaptureConfig.DestinationS3Uri")
+    if None not in places and places[0] != places[1]:
+        yield "capture.elsewhere", f"requests are kept in {quoted(places[0])} → {quoted(places[1])}"
+
+
+def _rest_of(*said_elsewhere: str) -> Check:
+    """What is made anew with each change, and so is in no list of changed properties: all that no other check says."""
+
+    def check(before: Json, after: Json) -> Iterator[Said]:
+        for name in sorted((before.keys() | after.keys()) - {"Tags", *said_elsewhere}):
+            if before.get(name) != after.get(name):
+                yield "endpoint.changed", f"{name}: {quoted(before.get(name))} → {quoted(after.get(name))}"
+
+    return check
 
 
 def _scaling(before: Json, after: Json) -> Iterator[Said]:
@@ -296,6 +330,9 @@ def _scaling(before: Json, after: Json) -> Iterator[Said]:
         if was != now:
             fewer = (now or 0) < (was or 0)
             yield ("endpoint.smaller" if fewer else "endpoint.capacity"), f"{what} {was} → {now} instances"
+    if before.get("ScheduledActions") != after.get("ScheduledActions"):
+        times = [len(listed(side.get("ScheduledActions"))) for side in (before, after)]
+        yield "endpoint.schedule", f"the hours of its scaling have changed ({times[0]} → {times[1]} actions)"
 
 
 def _target(before: Json, after: Json) -> Iterator[Said]:
@@ -325,6 +362,10 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "OwnershipControls", "exposure.public_access", "access lists are possible again: ownership controls gone"
         ),
         _turned("ObjectLockEnabled", True, "data.versioning"),
+        _appeared("AccessControl", "exposure.public_access", "an access list"),
+        _appeared("WebsiteConfiguration", "exposure.public_access", "it is a web site"),
+        _appeared("ReplicationConfiguration", "exposure.copied", "what is written is copied elsewhere"),
+        _appeared("CorsConfiguration", "exposure.copied", "web pages of others may read it"),
         _lost("NotificationConfiguration", "pipeline.changed", "its events are no longer sent"),
     ),
     "AWS::KMS::Key": (
@@ -344,6 +385,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "AWS::SageMaker::Model": (
         _turned("EnableNetworkIsolation", True, "exposure.isolation_off"),
         _lost("VpcConfig", "exposure.left_vpc", "runs outside of the private network"),
+        _rest_of("EnableNetworkIsolation", "ExecutionRoleArn"),
     ),
     "AWS::SageMaker::NotebookInstance": (
         _turned("DirectInternetAccess", "Disabled", "exposure.way_out"),
@@ -354,6 +396,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "AWS::SageMaker::EndpointConfig": (
         _variants,
         _capture,
+        _rest_of("ProductionVariants", "ShadowProductionVariants", "DataCaptureConfig", "KmsKeyId", "ExecutionRoleArn"),
         _turned("EnableNetworkIsolation", True, "exposure.isolation_off"),
     ),
     "AWS::SageMaker::Endpoint": (
@@ -365,7 +408,10 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "AWS::CloudWatch::Alarm": (_alarm,),
     "AWS::Budgets::Budget": (_budget,),
     "AWS::Lambda::Url": (_turned("AuthType", "AWS_IAM", "exposure.way_out"),),
-    "AWS::CodeBuild::Project": (_number("TimeoutInMinutes", "pipeline.longer", worse="higher", unit=" min"),),
+    "AWS::CodeBuild::Project": (
+        _turned("Environment.PrivilegedMode", False, "exposure.isolation_off", otherwise=False),
+        _number("TimeoutInMinutes", "pipeline.longer", worse="higher", unit=" min"),
+    ),
     "AWS::SQS::Queue": (_number("MessageRetentionPeriod", "data.retention", worse="lower", unit=" s"),),
     "AWS::Scheduler::Schedule": (_turned("State", "ENABLED", "endpoint.schedule", otherwise="ENABLED"),),
 }
@@ -378,5 +424,6 @@ GONE = {
     "AWS::ApplicationAutoScaling::ScalingPolicy": "endpoint.smaller",
     "AWS::Scheduler::Schedule": "endpoint.schedule",
     "AWS::SNS::Subscription": "alarm.silent",
+    "Custom::VpcRestrictDefaultSG": "network.default_group",
 }
 """Types whose absence nobody notices until it is needed."""

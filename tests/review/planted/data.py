@@ -44,6 +44,27 @@ TABLE = (
         says="ModelPackageGroup (SageMaker::ModelPackageGroup) is removed",
     ),
     Planted(
+        name="another account",
+        edits=(
+            ("environments.py", 'account="333333333333"', 'account="444444444444"'),
+            ("releases/prod.json", ":333333333333:", ":444444444444:"),
+        ),
+        expect={"destructive": "stop", "broadening": "look", "exposure": "look", "promotion": "look"},
+        says="the stack goes to account 444444444444",
+    ),
+    Planted(
+        name="stacks with other names",
+        edits=(
+            (
+                "stacks/stage.py",
+                'return f"{environment.resource_name}-{stack}"',
+                'return f"{environment.resource_name}-v2-{stack}"',
+            ),
+        ),
+        expect={"destructive": "stop", "safeguards": "look"},
+        says="CloudFormation makes a second one, and the first stays",
+    ),
+    Planted(
         name="versions off",
         edits=((BUCKET, VERSIONED, VERSIONED.replace("True", "False")),),
         expect={"destructive": "stop"},

@@ -141,6 +141,30 @@ TABLE = (
         says="a function that the internet reaches",
     ),
     Planted(
+        name="somebody more who hears alarms",
+        edits=(
+            (
+                "environments.py",
+                "Monitoring(monthly_budget_usd=5_000)",
+                'Monitoring(monthly_budget_usd=5_000, alarm_emails=("x@example.org",))',
+            ),
+        ),
+        expect={"exposure": "look"},
+        says="somebody more who is told",
+    ),
+    Planted(
+        name="a bucket that is a web site",
+        edits=(
+            (
+                "stacks/constructs/private_bucket.py",
+                "            bucket_key_enabled=True,",
+                '            website_index_document="index.html",\n            bucket_key_enabled=True,',
+            ),
+        ),
+        expect={"exposure": "stop", "policy": "stop"},
+        says="it is a web site",
+    ),
+    Planted(
         name="public buckets possible",
         edits=(
             (

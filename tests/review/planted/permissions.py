@@ -295,6 +295,36 @@ TABLE = (
         says="sts:AssumeRole on arn:aws:iam::333333333333:role/*",
     ),
     Planted(
+        name="a job under another role",
+        environment="dev",
+        edits=(
+            (
+                "stacks/pipeline_definition.py",
+                '            "RoleArn": around.train_role_arn,',
+                '            "RoleArn": around.fetch_role_arn,',
+            ),
+        ),
+        expect={"broadening": "look"},
+        says="it runs as <TrainRole> → <FetchRole>",
+    ),
+    Planted(
+        name="a user with a key",
+        edits=(
+            (
+                "stacks/people.py",
+                "    def _let_deploy(self, policy: PeoplePolicy) -> None:",
+                '    def _let_in(self) -> None:\n        from aws_cdk import aws_iam as iam\n\n        iam.CfnAccessKey(self, "Door", user_name=iam.User(self, "Robot").user_name)\n\n    def _let_deploy(self, policy: PeoplePolicy) -> None:',
+            ),
+            (
+                "stacks/people.py",
+                '        policy.do(\n            "sts:AssumeRole",',
+                '        self._let_in()\n        policy.do(\n            "sts:AssumeRole",',
+            ),
+        ),
+        expect={"exposure": "look"},
+        says="an access key that does not expire",
+    ),
+    Planted(
         name="a policy for one role more",
         edits=(("environments.py", "max_latency_ms=2_000", 'max_latency_ms=2_000, invokers=("webapp",)'),),
         expect={"broadening": "look"},

@@ -44,6 +44,24 @@ TABLE = (
         says="registers the model whatever its evaluation says",
     ),
     Planted(
+        name="a gate the wrong way round",
+        environment="dev",
+        edits=(
+            (
+                STEPS,
+                '            "IfSteps": [_register(around, model, parameters)],',
+                '            "IfSteps": [_refuse(around)],',
+            ),
+            (
+                STEPS,
+                '            "ElseSteps": [_refuse(around)],',
+                '            "ElseSteps": [_register(around, model, parameters)],',
+            ),
+        ),
+        expect={"safeguards": "stop"},
+        says='IfSteps: ["Register"] → ["Refuse"]',
+    ),
+    Planted(
         name="models approved by nobody",
         environment="dev",
         edits=((STEPS, '"ModelApprovalStatus": "PendingManualApproval"', '"ModelApprovalStatus": "Approved"'),),
