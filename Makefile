@@ -1,6 +1,8 @@
 # The whole interface; CI calls the same targets. `make` alone lists them.
 #
 #   PYTHON=python3.12          which interpreter makes the virtual environment (3.11.4 or newer)
+#   BASE=<git ref>             make review: what to compare with; HEAD=<git ref> instead of the working tree,
+#                              OUT=<folder> of review.md and review.json, GATE=look|stop to fail from that verdict on
 #   QUICK=1                    make demo in a minute, with a model too small to be of use
 #   TORCH_INDEX_URL=<url>      where torch comes from; on Linux the default index brings gigabytes of CUDA (README, "Installation")
 
@@ -9,12 +11,16 @@ TORCH_INDEX_URL ?=
 QUICK ?=
 KILLS ?= 20
 SEED ?= 1
+BASE ?=
+HEAD ?=
+GATE ?= never
+OUT ?= review-report
 RUN := .venv/bin/python
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint types unit e2e proof lifecycle snapshots bench parity resume test-gpu clean
+.PHONY: help setup demo down test lint types unit e2e proof lifecycle review test-review snapshots bench parity resume test-gpu clean
 
 help:           ## list the targets
 	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
@@ -34,7 +40,7 @@ lint: setup
 	$(RUN) -m ruff format --check .
 
 types: setup
-	$(RUN) -m mypy app.py environments.py stacks lambda_code local_aws operate
+	$(RUN) -m mypy app.py environments.py stacks lambda_code local_aws operate review
 	cd model_code && ../$(RUN) -m mypy .
 
 unit: setup     ## every test but the end-to-end runs
@@ -48,6 +54,13 @@ proof: setup    ## every long proof in full
 
 lifecycle: setup   ## the life of a deployment under requests: changes, failures, roll-backs, drift, destruction; its last line counts
 	@$(RUN) -m tests.e2e.life_cycle
+
+review: setup   ## one page about what changes, what it opens and what it costs: make review BASE=<git ref>
+	@[ -n "$(BASE)" ] || { echo "What to compare with? make review BASE=origin/main"; exit 2; }
+	@$(RUN) -m review --base "$(BASE)" $(if $(HEAD),--head "$(HEAD)") --out "$(OUT)" --gate $(GATE)
+
+test-review: setup   ## planted changes, harmless and dangerous, each held to its verdict
+	$(RUN) -m tests.review.planted
 
 snapshots: setup   ## write the template snapshots anew, to be read in the pull request
 	CDK_VALIDATION=false $(RUN) -m tests.stacks.update_snapshots
@@ -65,7 +78,7 @@ test-gpu:       ## needs only torch, numpy, safetensors and pytest: PYTHON=<an i
 	PYTHONPATH=model_code $(PYTHON) -m pytest -q -rs -p no:cacheprovider -c /dev/null --rootdir tests/gpu tests/gpu
 
 clean: down     ## forget everything local: AWS's state, reports, installed packages
-	rm -rf .local demo-report cdk.out .venv node_modules
+	rm -rf .local demo-report review-report cdk.out .venv node_modules
 
 # ---- installation ----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The `amplify` command. `amplify --help` lists what it can do; docs/real-account.md says what needs an account.
 
-Exit codes: 0 done, 1 failed (one message, and what to do), 2 wrong usage, 130 interrupted. People never see a stack
-trace: one that we did not foresee goes to `amplify-errors.log` in the state folder.
+Exit codes: 0 done, 1 failed (one message, and what to do), 2 wrong usage, 3 a review's gate not passed, 130
+interrupted. People never see a stack trace: one that we did not foresee goes to `amplify-errors.log` in the state
+folder.
 """
 
 import os
@@ -14,7 +15,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from local_aws.server import LocalAwsError
-from operate import commands_ask, commands_aws, commands_batch, commands_data, commands_image, commands_model
+from operate import (
+    commands_ask,
+    commands_aws,
+    commands_batch,
+    commands_data,
+    commands_image,
+    commands_model,
+    commands_review,
+)
 from operate.client import EndpointError
 from operate.errors import MAY_NOT, InterruptedByPersonError, OperateError, is_refusal
 from operate.screen import print_error
@@ -26,7 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (commands_aws, commands_image, commands_data, commands_model, commands_ask, commands_batch):
+COMMANDS = (commands_aws, commands_image, commands_data, commands_model, commands_ask, commands_batch, commands_review)
+for commands in COMMANDS:
     app.add_typer(commands.app)
 
 

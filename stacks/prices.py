@@ -14,7 +14,14 @@ TABLE = Path(__file__).with_name("prices.json")
 HOURS_A_MONTH = 730.0  # 365 days / 12, as AWS's own calculator takes it
 
 Other = Literal[
-    "interface_endpoint_hour", "kms_key_month", "alarm_month", "high_resolution_alarm_month", "dashboard_month"
+    "interface_endpoint_hour",
+    "nat_gateway_hour",
+    "kms_key_month",
+    "alarm_month",
+    "high_resolution_alarm_month",
+    "dashboard_month",
+    "s3_gb_month",
+    "logs_gb",
 ]
 
 

@@ -39,6 +39,8 @@ def amplify(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str
         (["image"], 1, "Local AWS is not running"),
         (["data", "ready", "--env", "prod"], 1, "In environment prod no run begins when proteins are ready"),
         (["nosuch"], 2, "No such command 'nosuch'"),
+        (["review", "--base", "no-such-ref"], 1, "There is no review: there is no commit 'no-such-ref'"),
+        (["review", "--base", "HEAD", "--areas", "weather"], 2, "--areas holds weather"),
         (["train", "--instance-count", "0"], 2, "instance-count"),
         (["train", "--instance-count", "3"], 1, "--instance-count 3 is more than local allows"),
         (["train", "--instance-type", "ml.p5.48xlarge"], 1, "Give one of ml.m5.xlarge, ml.m5.2xlarge"),

@@ -1,0 +1,109 @@
+"""Which model serves before and after: the release pins, side by side."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from review.assembly import Json
+from review.remarks import Remark
+from review.rules import ON_A_LAPTOP
+
+METRICS = ("loss", "perplexity", "accuracy", "proteins", "residues")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """One pin that changes."""
+
+    pin: str
+    """`<env>`, or `<env>.shadow`."""
+    rows: tuple[tuple[str, str, str], ...]
+    """What, before, after."""
+
+
+def promotions(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[Promotion]:
+    """Every pin that differs."""
+    found = []
+    for pin in sorted(before.keys() | after.keys()):
+        was, now = before.get(pin), after.get(pin)
+        if was != now:
+            rows = [(what, _text(_get(was, path)), _text(_get(now, path))) for what, path in _rows(was, now)]
+            found.append(Promotion(pin=pin, rows=tuple(row for row in rows if row[1] or row[2])))
+    return found
+
+
+def _rows(was: Json | None, now: Json | None) -> list[tuple[str, str]]:
+    measured = {*((was or {}).get("evaluation") or {}), *((now or {}).get("evaluation") or {})}
+    return [
+        ("model package", "model_package_version"),
+        ("recipe", "recipe"),
+        *[(name, f"evaluation.{name}") for name in METRICS if name in measured],
+        ("image", "image_digest"),
+        ("artefact SHA-256", "artifact.sha256"),
+        ("approved by", "approved_by"),
+        ("approved at", "approved_at"),
+    ]
+
+
+def promotion_remarks(before: Mapping[str, Json], after: Mapping[str, Json], order: list[str]) -> Iterator[Remark]:
+    """`order` is that of environments.py: a model goes from each to the next."""
+    for promotion in promotions(before, after):
+        pin = promotion.pin
+        environment = pin.removesuffix(".shadow")
+        for rule, what in _judged(environment, before.get(pin), after.get(pin), after, order):
+            shadow = "shadow: " if pin != environment else ""
+            yield Remark(rule=rule, environment=environment, stack="endpoint", what=shadow + what)
+
+
+def _judged(
+    environment: str, was: Json | None, now: Json | None, pins: Mapping[str, Json], order: list[str]
+) -> Iterator[tuple[str, str]]:
+    if now is None:
+        yield (
+            "promotion.withdrawn",
+            "no model is released any more; the endpoint stack leaves the app, and stays until somebody deletes it",
+        )
+        return
+    names = [
+        f"model {_text(_get(pin, 'model_package_version'))} ({_text(pin.get('recipe'))})" if pin else "none"
+        for pin in (was, now)
+    ]
+    losses = [_get(pin, "evaluation.loss") for pin in (was, now)]
+    told = f"{names[0]} → {names[1]}"
+    if all(isinstance(loss, int | float) for loss in losses):
+        told += f", loss {losses[0]:.4g} → {losses[1]:.4g}"
+    elif isinstance(losses[1], int | float):
+        told += f", loss {losses[1]:.4g}"
+    yield "promotion.released", f"{told}, approved by {_text(now.get('approved_by'))}"
+    if not isinstance(losses[1], int | float) or _get(now, "evaluation.beats_letter_frequencies") is False:
+        yield "promotion.unproven", f"{names[1]} has no evaluation that it passed"
+    elif isinstance(losses[0], int | float) and losses[1] > losses[0]:
+        yield (
+            "promotion.worse",
+            f"{names[1]} has a higher loss than the model before: {losses[0]:.4g} → {losses[1]:.4g}",
+        )
+    if was is not None and _identity(was) == _identity(now):
+        return
+    chain = [name for name in order if name not in ON_A_LAPTOP]
+    earlier = chain[: chain.index(environment)] if environment in chain else []
+    if earlier and _identity(pins.get(earlier[-1])) != _identity(now):
+        yield "promotion.stranger", f"{names[1]} is not what {earlier[-1]} serves: image or artefact differ"
+
+
+def _identity(pin: Json | None) -> tuple[Any, Any] | None:
+    """What two environments must share to serve the same model."""
+    return (pin.get("image_digest"), _get(pin, "artifact.sha256")) if pin else None
+
+
+def _get(pin: Json | None, path: str) -> Any:
+    value: Any = pin
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    written = "" if value is None else str(value)
+    return f"{written[:19]}…" if len(written) >= 64 else written

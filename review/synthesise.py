@@ -1,0 +1,123 @@
+"""Synthesises the project in the current folder; a program of its own, run in the folder of each side.
+
+    python <this file> settings                      the environments' settings, as JSON on standard output
+    python <this file> synth <outdir> <env,env,…>    a cloud assembly in <outdir>, and facts.json beside it
+
+It runs that side's own app.py, with the packages of the virtual environment that the review runs in: a base that
+wants other versions of them may be refused, and the review says so. Exit code 3: the project refused, and why.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+REFUSED = 3
+HERE = Path.cwd()
+sys.path[:1] = [str(HERE), str(HERE / "model_code")]  # not this file's folder: `review` is the other side's
+sys.dont_write_bytecode = True
+
+
+def main(arguments: list[str]) -> None:
+    try:
+        if arguments[0] == "settings":
+            print(json.dumps(settings()))
+        else:
+            synth(Path(arguments[1]), set(arguments[2].split(",")))
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(REFUSED)
+
+
+def settings() -> dict[str, Any]:
+    import environments
+
+    return {name: as_data(one) for name, one in environments.ENVIRONMENTS.items()}
+
+
+def as_data(value: Any) -> Any:
+    """Settings as JSON has them; a dataclass says which it is."""
+    if dataclasses.is_dataclass(value):
+        members = {field.name: as_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"is": type(value).__name__} | members
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_data(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): as_data(item) for key, item in value.items()}
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def synth(outdir: Path, wanted: set[str]) -> None:
+    os.environ["CDK_OUTDIR"] = str(outdir)
+    context = json.loads((HERE / "cdk.json").read_text(encoding="utf-8")).get("context", {})
+    os.environ["CDK_CONTEXT_JSON"] = json.dumps(context)
+    import environments
+
+    everything = settings()
+    for name in set(environments.ENVIRONMENTS) - wanted:  # app.py has the same object
+        del environments.ENVIRONMENTS[name]
+    import aws_cdk as cdk
+
+    import app as the_app
+
+    app = cdk.App()
+    the_app.add_environments(app)
+    add_packs(cdk, app)
+    try:
+        app.synth()
+    except RuntimeError as error:
+        if "ValidationFailed" not in str(error):  # findings are what we are here for
+            raise
+    rows, explains = reasons()
+    found = findings(outdir)
+    for one in found:
+        one["reason"] = next((row[2] for row in rows if explains(row, one["path"], one["rule"])), "")
+    facts = {"settings": everything, "findings": found, "reasons": rows}
+    (outdir / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def add_packs(cdk: Any, app: Any) -> None:
+    from cdk_nag import AwsSolutionsChecks
+
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app, verbose=False))
+    with contextlib.suppress(ImportError):  # a base from before the pack
+        from stacks.nag_pack import SageMakerChecks
+
+        cdk.Validations.of(app).add_plugins(SageMakerChecks(app))
+
+
+def findings(outdir: Path) -> list[dict[str, str]]:
+    path = outdir / "validation-report.json"
+    if not path.exists():
+        return []
+    found = []
+    for plugin in json.loads(path.read_text(encoding="utf-8"))["pluginReports"]:
+        for violation in plugin["violations"]:
+            for construct in violation["violatingConstructs"]:
+                found.append(
+                    {
+                        "pack": plugin["pluginName"],
+                        "rule": violation["ruleName"],
+                        "path": str(construct.get("constructPath", "")),
+                        "description": str(violation.get("description", "")),
+                        "severity": str(violation.get("severity", "error")),
+                    }
+                )
+    return found
+
+
+def reasons() -> tuple[list[Any], Any]:
+    """The findings that this side's tests accept, with their reasons, and how they tell which is about which."""
+    with contextlib.suppress(Exception):  # a base from before the table
+        test_nag = importlib.import_module("tests.stacks.test_nag")
+
+        return list(test_nag.ALL_EXPLAINED), test_nag.explains
+    return [], lambda *_: False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,32 @@
+"""Trees that some changes start from: what environments.py does not show, and a person may choose."""
+
+from tests.review.workshop import Edit
+
+PROD_ENDPOINT = (
+    'endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=4, max_latency_ms=2_000),'
+)
+IMPORTS = "from stacks.config import Environment, ManagedSpot, Monitoring, Network, OnDemand, RealTime, Training, WorkingHours"
+GATE = '                    "RightValue": _evaluation("baselines.letter_frequencies"),'
+
+VARIANTS: dict[str, tuple[Edit, ...]] = {
+    "with capture": (
+        ("environments.py", IMPORTS, f"{IMPORTS}, Capture"),
+        ("environments.py", PROD_ENDPOINT, PROD_ENDPOINT.replace("),", ", capture=Capture(percent=20)),")),
+    ),
+    "with a literal gate": (("stacks/pipeline_steps.py", GATE, '                    "RightValue": 2.40,'),),
+    "with a pinned image": (
+        (
+            "stacks/pipeline_steps.py",
+            'text_parameter("image", around.image_uri)',
+            f'text_parameter("image", around.image_uri.rsplit(":", 1)[0] + "@sha256:{"a" * 64}")',
+        ),
+    ),
+    "with a workbench": (
+        ("environments.py", IMPORTS, f"{IMPORTS}, Workbench"),
+        (
+            "environments.py",
+            "    monitoring=Monitoring(monthly_budget_usd=5_000),\n    monthly_ceiling_usd=4_500,",
+            "    monitoring=Monitoring(monthly_budget_usd=5_000),\n    monthly_ceiling_usd=9_000,\n    workbench=Workbench(),",
+        ),
+    ),
+}

@@ -1,0 +1,105 @@
+"""The page is read by people, and posted as a comment: text of a stranger's pull request stays text."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from review import rules
+from review.compare import Review
+from review.page import LONGEST, escaped, page
+from review.remarks import Remark
+
+CODE = Path(__file__).parents[2] / "review"
+
+
+def review(*remarks: Remark) -> Review:
+    return Review(base="a", head="b", environments=["dev", "prod"], remarks=remarks)
+
+
+def remark(rule: str, what: str, environment: str = "prod", **more: tuple[str, ...]) -> Remark:
+    return Remark(rule=rule, environment=environment, stack="storage", what=what, **more)
+
+
+def test_the_most_dangerous_stands_first() -> None:
+    text = page(review(remark("data.retention", "less time"), remark("change.data_replaced", "a new bucket")))
+    assert text.startswith("# Infrastructure review: 🔴 stop\n")
+    assert "| [destructive](#destructive) | 🔴 stop | a new bucket (prod); [1 more](#destructive) |" in text
+    assert text.index("🔴 **prod · storage**: a new bucket") < text.index("🟡 **prod · storage**: less time")
+
+
+def test_the_same_of_several_environments_is_said_once() -> None:
+    both = [
+        remark("alarm.silent", f"amplify-{name} is silent in {account}", environment=name)
+        for name, account in (("dev", "111111111111"), ("prod", "333333333333"))
+    ]
+    text = page(review(*both))
+    assert text.count("is silent") == 2  # in the table and in its section
+    assert "**all · storage**: amplify-&lt;env&gt; is silent in &lt;account&gt;" in text
+
+
+def test_nothing_that_is_local_stops() -> None:
+    text = page(Review(base="a", head="b", environments=["local"], remarks=[remark("trust.anybody", "x", "local")]))
+    assert text.startswith("# Infrastructure review: 🟡 look\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x onerror=y>",
+        "@everybody",
+        "[a](https://evil.example)",
+        "| cell |",
+        "# head\nline",
+        "`code`",
+        "~~no~~",
+    ],
+)
+def test_markup_in_a_template_is_text_on_the_page(text: str) -> None:
+    written = page(review(remark("pipeline.limit_lost", text)))
+    section = written.split("## Safeguards")[1]
+    said = escaped(text)
+    assert said in section
+    for markup in ("<img", "@every", "://"):
+        assert markup not in said
+    assert not re.search(r"(?<!\\)[\[\]|~]", said)
+    assert "\n" not in said
+
+
+def test_a_page_too_long_for_a_comment_loses_what_is_folded_first() -> None:
+    details = tuple(f"action {number} on a resource with a long name" for number in range(3_000))
+    text = page(review(remark("permissions.new_identity", "a new role", details=details)))
+    assert "a new role" in text
+    assert "action 17" not in text
+    many = [remark("permissions.new", f"{number} " + "x" * 200) for number in range(2_000)]
+    text = page(review(*many))
+    assert len(text) < LONGEST + 100
+    assert text.endswith("It goes on in review.json.\n")
+
+
+def test_a_refusal_says_what_was_refused() -> None:
+    why = "origin/main cannot be synthesised: SettingsError: no such setting"
+    refused = Remark(rule="policy.refused", environment="", stack="", what=why)
+    text = page(Review(base="origin/main", head="b", remarks=[refused], refusal=why))
+    assert text.startswith("# Infrastructure review: 🔴 stop\n")
+    assert "there is nothing to compare" in text
+    assert "no such setting" in text
+
+
+def test_every_rule_is_used_and_every_rule_that_is_used_is_weighed() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in CODE.glob("*.py") if path.name != "rules.py")
+    made = {  # names that are put together
+        *(f"{area}.{end}" for area in ("trust", "exposure") for end in ("anybody", "bound_anybody", "other_account")),
+        *(
+            f"{area}.{end}"
+            for area in ("permissions", "trust", "exposure")
+            for end in ("condition_lost", "condition_weakened", "deny_lost", "other_account")
+        ),
+        *(f"change.data_{end}" for end in ("removed", "replaced")),
+        *(f"{which}_much" for which in rules.COST_STOP),
+    }
+    assert {rule for rule in rules.RULES if f'"{rule}"' not in source} <= made
+    assert made <= set(rules.RULES)
+    for which, weight in rules.RULES.values():
+        assert which in rules.AREAS
+        assert weight in rules.LEVELS

@@ -1,0 +1,140 @@
+"""The whole way, as `make review` goes it: from git refs to the page, the JSON and the exit code."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.review.workshop import ROOT, edit, tree
+
+DOCSTRING = '"""State. Retained when the stack goes; termination-protected where the environment says so."""'
+GIT = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false")
+
+
+def git(repository: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(repository), *GIT, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(repository: Path, message: str) -> str:
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", message)
+    return git(repository, "rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of its own with everything that is deployed, and no release anywhere."""
+    folder = tmp_path_factory.mktemp("repository")
+    with tree() as source:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    for pin in (folder / "releases").glob("*.json"):
+        pin.unlink()
+    (folder / "releases" / "README.md").write_text("pins\n")
+    (folder / ".gitignore").write_text("__pycache__/\n")
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    commit(folder, "base")
+    return folder
+
+
+def review(repository: Path, out: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Without any AWS: what the person has of it must be of no use."""
+    environ = os.environ | {"AWS_PROFILE": "nobody", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    cache = repository.parent / "cache"
+    where = ["--repository", str(repository), "--out", str(out), "--cache", str(cache)]
+    return subprocess.run(
+        [sys.executable, "-m", "review", *where, *arguments], cwd=ROOT, env=environ, capture_output=True, text=True
+    )
+
+
+def test_a_change_of_comments_is_three_lines(repository: Path, tmp_path: Path) -> None:
+    git(repository, "switch", "--quiet", "--create", "comment", "main")
+    edit(repository / "stacks" / "storage.py", DOCSTRING, f"{DOCSTRING}\n\n    # Three buckets, a key, a topic.")
+    head = commit(repository, "Say it")
+    done = review(repository, tmp_path, "--base", "main", "--head", "comment", "--gate", "look")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = (tmp_path / "review.md").read_text().splitlines()
+    assert lines[0] == "# Infrastructure review: 🟢 ok"
+    assert lines[1].endswith(f"→ `comment {head[:8]}`: nothing that is deployed changes.")
+    assert lines[2:] == ["Compared: every template of local, dev, staging, prod."]
+
+
+def test_a_change_of_documents_synthesises_nothing(repository: Path, tmp_path: Path) -> None:
+    git(repository, "switch", "--quiet", "--create", "documents", "main")
+    (repository / "notes.md").write_text("A note.\n")
+    done = review(repository, tmp_path, "--base", "main")  # the working tree, not committed
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "No file that a template is made of has changed." in (tmp_path / "review.md").read_text()
+    assert json.loads((tmp_path / "review.json").read_text())["environments"] == []
+    (repository / "notes.md").unlink()
+
+
+def test_only_what_is_touched_is_synthesised_and_only_once(repository: Path, tmp_path: Path) -> None:
+    git(repository, "switch", "--quiet", "--create", "latency", "main")
+    edit(repository / "environments.py", "max_latency_ms=2_000", "max_latency_ms=20_000")
+    commit(repository, "Wait longer")
+    done = review(repository, tmp_path, "--base", "main", "--head", "latency", "--gate", "look")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "The gate is look, the verdict look: not passed." in done.stdout
+    told = json.loads((tmp_path / "review.json").read_text())
+    assert told["environments"] == ["prod"]
+    assert told["verdict"] == told["areas"]["safeguards"] == "look"
+    assert {"environment": "prod", "setting": "endpoint.max_latency_ms", "before": "2000", "after": "20000"} in told[
+        "settings"
+    ]
+    page = (tmp_path / "review.md").read_text()
+    assert "no release is pinned in prod: their endpoints are those of a stand-in model" in page
+    assert "AlarmsLatency: rings at 2e+06 → 2e+07" in page
+
+    cache = repository.parent / "cache"
+    there = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    again = review(repository, tmp_path, "--base", "main", "--head", "latency", "--gate", "stop")
+    assert again.returncode == 0  # it is not that bad
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == there
+    elsewhere = review(
+        repository, tmp_path, "--base", "main", "--head", "latency", "--gate", "look", "--areas", "cost,destructive"
+    )
+    assert elsewhere.returncode == 0
+
+
+def test_the_first_release_is_a_new_stack_and_no_stand_in(repository: Path, tmp_path: Path) -> None:
+    git(repository, "switch", "--quiet", "--create", "release", "main")
+    pin = (ROOT / "tests" / "stacks" / "releases" / "prod.json").read_text()
+    (repository / "releases" / "prod.json").write_text(pin)
+    commit(repository, "Release")
+    done = review(repository, tmp_path, "--base", "main", "--head", "release")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "review.md").read_text()
+    assert "stand-in" not in page
+    assert "none → model 7 (demo), loss 2.7, approved by release.manager&#64;example.org" in page
+    assert "**prod · endpoint**\n- new stack," in page
+    assert json.loads((tmp_path / "review.json").read_text())["environments"] == ["prod"]
+
+
+@pytest.mark.parametrize("which", ["base", "head"])
+def test_a_side_that_cannot_be_synthesised_is_named_with_its_own_words(
+    repository: Path, tmp_path: Path, which: str
+) -> None:
+    git(repository, "switch", "--quiet", "--create", f"broken-{which}", "main")
+    edit(repository / "environments.py", 'cidr="10.30.0.0/20"', 'cidr="10.30.0.0/32"')
+    commit(repository, "Break it")
+    sides = {"base": "main", "head": "main"} | {which: f"broken-{which}"}
+    done = review(repository, tmp_path, "--base", sides["base"], "--head", sides["head"])
+    assert done.returncode == 1
+    page = (tmp_path / "review.md").read_text()
+    assert page.startswith("# Infrastructure review: 🔴 stop\n")
+    assert f"broken-{which} cannot be synthesised: SettingsError" in page
+    assert "10.30.0.0/32" in page
+    assert json.loads((tmp_path / "review.json").read_text())["refusal"]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_ref_that_is_not_there_is_one_message(repository: Path, tmp_path: Path) -> None:
+    done = review(repository, tmp_path, "--base", "no-such-branch")
+    assert done.returncode == 1
+    assert done.stderr == "There is no review: there is no commit 'no-such-branch'\n"
+    assert review(repository, tmp_path, "--base", "main", "--areas", "weather").returncode == 2
