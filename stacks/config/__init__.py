@@ -5,7 +5,7 @@
 
 from stacks.config.capacity import InstancePreferences, ManagedSpot, OnDemand, TrainingPlan, WarmPool
 from stacks.config.checks import SettingsError
-from stacks.config.delivery import Delivery
+from stacks.config.delivery import Delivery, targets
 from stacks.config.endpoint import (
     AllAtOnce,
     Async,
@@ -57,4 +57,5 @@ __all__ = [
     "WarmPool",
     "Workbench",
     "WorkingHours",
+    "targets",
 ]

@@ -111,8 +111,8 @@ TABLE = (
         edits=(
             (
                 "environments.py",
-                "from stacks.config import Environment",
-                "from stacks.config import AllAtOnce, Environment",
+                "from stacks.config import (\n",
+                "from stacks.config import (\n    AllAtOnce,\n",
             ),
             ("environments.py", "max_latency_ms=2_000", "max_latency_ms=2_000, deployment=AllAtOnce(bake_minutes=10)"),
         ),
@@ -124,8 +124,8 @@ TABLE = (
         edits=(
             (
                 "environments.py",
-                "from stacks.config import Environment",
-                "from stacks.config import Canary, Environment",
+                "from stacks.config import (\n",
+                "from stacks.config import (\n    Canary,\n",
             ),
             ("environments.py", "max_latency_ms=2_000", "max_latency_ms=2_000, deployment=Canary(wait_minutes=4)"),
         ),

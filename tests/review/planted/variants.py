@@ -5,12 +5,12 @@ from tests.review.workshop import Edit
 PROD_ENDPOINT = (
     'endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=4, max_latency_ms=2_000),'
 )
-IMPORTS = "from stacks.config import Environment, ManagedSpot, Monitoring, Network, OnDemand, RealTime, Training, WorkingHours"
+IMPORTS = "from stacks.config import (\n"
 GATE = '                    "RightValue": _evaluation("baselines.letter_frequencies"),'
 
 VARIANTS: dict[str, tuple[Edit, ...]] = {
     "with capture": (
-        ("environments.py", IMPORTS, f"{IMPORTS}, Capture"),
+        ("environments.py", IMPORTS, f"{IMPORTS}    Capture,\n"),
         ("environments.py", PROD_ENDPOINT, PROD_ENDPOINT.replace("),", ", capture=Capture(percent=20)),")),
     ),
     "with a literal gate": (("stacks/pipeline_steps.py", GATE, '                    "RightValue": 2.40,'),),
@@ -22,7 +22,7 @@ VARIANTS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "with a workbench": (
-        ("environments.py", IMPORTS, f"{IMPORTS}, Workbench"),
+        ("environments.py", IMPORTS, f"{IMPORTS}    Workbench,\n"),
         (
             "environments.py",
             "    monitoring=Monitoring(monthly_budget_usd=5_000),\n    monthly_ceiling_usd=4_500,",
