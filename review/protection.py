@@ -179,10 +179,10 @@ def _lifecycle(before: Json, after: Json) -> Iterator[Said]:
             if now is not None and (was is None or now < was):
                 yield (
                     "data.retention",
-                    f"{what} of {where} go after {now} days (before: {f'{was} days' if was else 'never'})",
+                    f"{what} of {where} go after {_days(now)} (before: {_days(was) if was else 'never'})",
                 )
             elif was is not None and (now is None or now > was):
-                yield "data.kept_longer", f"{what} of {where} go after {was} → {now or 'no'} days"
+                yield "data.kept_longer", f"{what} of {where} go after {_days(was)} → {_days(now) if now else 'never'}"
     for name in old.keys() - new.keys():
         yield "data.kept_longer", f"life-cycle rule {name} is gone: what it deleted stays, and is paid for"
 
@@ -427,3 +427,7 @@ GONE = {
     "Custom::VpcRestrictDefaultSG": "network.default_group",
 }
 """Types whose absence nobody notices until it is needed."""
+
+
+def _days(count: int) -> str:
+    return f"{count} day{'' if str(count) == '1' else 's'}"
