@@ -42,7 +42,7 @@ def drift(context: typer.Context, env: Env = "local", as_json: Json = False) -> 
         names = ", ".join(f"{one.stack}/{one.resource or '(all of it)'}" for one in found.findings)
         raise OperateError(
             f"{env} is not as it was deployed, or could not be looked at: {names}.",
-            todo="Take the change back by hand, or make it one of the code and deploy that; docs/real-account.md, "What somebody changed by hand".",
+            todo="Take the change back by hand, or make it one of the code and deploy that (docs/real-account.md).",
         )
 
 
