@@ -58,7 +58,7 @@ TENSORS = st.sampled_from(
         lambda tensor: tensor.to("meta"),
         lambda tensor: tensor[..., :1].expand(tensor.shape),
         lambda tensor: tensor.movedim(0, -1),
-        lambda tensor: torch.nn.Parameter(tensor),
+        lambda tensor: torch.nn.Parameter(tensor, requires_grad=tensor.is_floating_point()),
         lambda tensor: tensor * float("inf"),
         lambda tensor: [tensor],
         lambda tensor: {"weight": tensor},
