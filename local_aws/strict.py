@@ -27,6 +27,7 @@ def install(ours: Settings) -> None:
     recorder = calls.Recorder(ours.calls)
     iam.require_the_secret_of_root()
     iam.let_threads_begin_sessions()
+    iam.let_services_act_in_their_account()
     iam.end_sessions_of_remade_roles()
     iam.name_resources()
     iam.watch_decisions(functools.partial(_record, recorder))

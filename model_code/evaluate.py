@@ -76,7 +76,7 @@ def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]
     model = checkpoint.load_model(model_folder)
     recipe = read_json(model_folder / "recipe.json")
     trained_on = training_letters(model_folder / "manifest.json")
-    residues, rejected = write_heldout(heldout, scratch)
+    residues, rejected, heldout_sha256 = write_heldout(heldout, scratch)
     split = Split(scratch)
     # The model sees proteins in pieces as long as those that it was trained on.
     windows = dataset.cut(split.lengths(np.arange(len(split))), int(recipe.get("window", model.config.max_length)))
@@ -104,6 +104,7 @@ def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]
         "residues": residues,
         "masked_residues": measured.masked,
         "rejected": rejected,
+        "heldout_sha256": heldout_sha256,
         "baselines": {"uniform_20": math.log(20), "letter_frequencies": letter_frequencies},
         "letter_frequencies_of": "training set" if trained_on else "held-out proteins",
         "beats_letter_frequencies": measured.loss < letter_frequencies,
@@ -112,9 +113,11 @@ def evaluate(model_folder: Path, heldout: Path, scratch: Path) -> dict[str, Any]
     }
 
 
-def write_heldout(source: Path, folder: Path) -> tuple[int, int]:
-    """The proteins of FASTA files as shards; returns their residues and how many records could not be used."""
+def write_heldout(source: Path, folder: Path) -> tuple[int, int, str]:
+    """The proteins of FASTA files as shards; returns their residues, how many records could not be used, and a SHA-256
+    of the proteins in their order: losses can be compared where it is the same."""
     residues = rejected = 0
+    digest = hashlib.sha256()
     with ShardWriter(folder) as writer:
         for path in fasta.files_below(source):
             for record in fasta.read(path, path.relative_to(source).as_posix()):
@@ -124,10 +127,11 @@ def write_heldout(source: Path, folder: Path) -> tuple[int, int]:
                     rejected += 1
                     continue
                 residues += len(protein.residues)
+                digest.update(f"{protein.residues}\n".encode())
                 writer.write(tokenizer.encode(protein.residues))
     if not residues:
         raise EvaluateError(f"no usable protein among the held-out ones ({rejected} records refused)")
-    return residues, rejected
+    return residues, rejected, digest.hexdigest()
 
 
 def training_letters(manifest: Path) -> dict[str, int] | None:

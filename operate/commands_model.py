@@ -151,7 +151,7 @@ def approve(
     out.print(f"  findings in its image: {scan}", highlight=False)
     if not yes and not typer.confirm("Release this model?"):
         raise OperateError("Nothing was approved.")
-    pin = releases.approve(aws, arn, by or getuser())
+    pin = releases.approve(aws, arn, by or getuser(), releases.read(context.obj.releases, env))
     path = releases.write(context.obj.releases, f"{env}.shadow" if shadow else env, pin)
     out.print(f"{shown(path)} pins version {pin['model_package_version']}.", highlight=False)
     out.print(f"`amplify deploy --env {env}` puts it in service.", highlight=False)

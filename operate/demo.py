@@ -30,6 +30,7 @@ from operate.proteomes import PROTEOMES
 from operate.screen import Screen, Step, shown
 from operate.settings import ROOT, Settings, environment_named
 from operate.watch import Record, watch
+from stacks.release import SCHEMA
 
 SCANNED = ("BSU09100", "cold shock protein CspB")
 """67 residues with two RNA-binding motifs (KGFGF at 13–17, VFVHF at 26–30): small enough to read every column."""
@@ -142,12 +143,17 @@ def deploy_stacks(cdk: Cdk, settings: Settings, screen: Screen) -> None:
 
 
 def drop_stale_pin(aws: Aws, settings: Settings, step: Step) -> None:
-    """A pin of a registry that is gone (`make clean`, another state folder) would deploy an endpoint of nothing."""
+    """A pin of a registry that is gone (`make clean`, another state folder) would deploy an endpoint of nothing, and
+    one of an earlier version of the project could not be read."""
     pin = releases.read(settings.releases, "local")
-    if pin is not None and not releases.is_registered(aws, pin):
+    if pin is None:
+        return
+    old = pin.get("schema") != SCHEMA
+    if old or not releases.is_registered(aws, pin):
         path = settings.releases / "local.json"
         path.unlink()
-        step.say(f"{shown(path)} named a model that this local AWS does not hold: removed")
+        why = "is of an earlier version" if old else "named a model that this local AWS does not hold"
+        step.say(f"{shown(path)} {why}: removed")
 
 
 def upload_proteomes(aws: Aws, settings: Settings, screen: Screen, plan: Plan) -> Path:
@@ -198,7 +204,7 @@ def release(aws: Aws, settings: Settings, screen: Screen, execution: str) -> rel
             step.say(f"{name:<40} {loss:.3f} nats a residue")
         step.say("In real life a person looks at this and decides; the demo approves in your name.")
         before = releases.read(settings.releases, "local")
-        pin = releases.approve(aws, package, f"{getuser()} (amplify demo)")
+        pin = releases.approve(aws, package, f"{getuser()} (amplify demo)", before)
         path = releases.write(settings.releases, "local", pin)
         step.say(f"{shown(path)} now pins version {pin['model_package_version']}")
         if before is not None and before["recipe"] != pin["recipe"]:

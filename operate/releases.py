@@ -7,6 +7,8 @@ bytes that lie there now, and it must be the artefact that was evaluated.
 import hashlib
 import json
 import re
+import tarfile
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from botocore.exceptions import ClientError
 
 from operate.aws import Aws
 from operate.errors import MAY_NOT, OperateError, is_refusal
+from operate.provenance import code_commit
+from operate.settings import ROOT
+from stacks.release import SCHEMA
 
-SCHEMA = 1
 BLOCK_BYTES = 1 << 20
+BROKEN_ARCHIVE = (tarfile.TarError, zlib.error, EOFError)
 CODE_TAG = re.compile(r"(?:cpu|gpu)-[0-9a-f]{64}")
 
 Pin = dict[str, Any]
@@ -68,15 +73,18 @@ def image_tag_of(aws: Aws, package_arn: str) -> str | None:
     return _image(aws, container["Image"])["tag"]
 
 
-def approve(aws: Aws, package_arn: str, approved_by: str) -> Pin:
-    """Check a package, set it to Approved in the registry, and return its pin. Raises OperateError."""
+def approve(aws: Aws, package_arn: str, approved_by: str, before: Pin | None = None) -> Pin:
+    """Check a package, set it to Approved in the registry, and return its pin. Raises OperateError.
+
+    `before` is the environment's release until now, the one that this is compared with.
+    """
     sagemaker = aws.client("sagemaker")
     try:
         package = sagemaker.describe_model_package(ModelPackageName=package_arn)
     except ClientError as error:
         message = error.response["Error"]["Message"]
         raise OperateError(f"{package_arn} cannot be read: {message}", todo="See `amplify runs`.") from None
-    checked = _checked_pin(aws, package, approved_by)
+    checked = _checked_pin(aws, package, approved_by, before)
     sagemaker.update_model_package(
         ModelPackageArn=package_arn, ModelApprovalStatus="Approved", ApprovalDescription=f"by {approved_by}"[:256]
     )
@@ -89,7 +97,9 @@ def pin(
     image_digest: str,
     code_bundle: str,
     artifact: dict[str, str],
+    data_manifest_sha256: str | None,
     evaluation: dict[str, Any],
+    before: Pin | None,
     approved_by: str,
 ) -> Pin:
     """The pin's content: `artifact` has s3_uri, version_id and sha256."""
@@ -101,21 +111,47 @@ def pin(
         "artifact": artifact,
         "recipe": package.get("CustomerMetadataProperties", {}).get("recipe", "unknown"),
         "evaluation": evaluation,
+        "predecessor": predecessor(before),
         "code_bundle": code_bundle,
+        "code_commit": code_commit(ROOT, code_bundle),
+        "data_manifest_sha256": data_manifest_sha256,
         "approved_by": approved_by,
-        "approved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "approved_at": now(),
+        "promoted_from": None,
     }
+
+
+def predecessor(before: Pin | None) -> dict[str, Any] | None:
+    """The part of an earlier pin that a later one is compared with; None for none, and for one of an old schema."""
+    if before is None or before.get("schema") != SCHEMA:
+        return None
+    return {
+        "model_package_arn": before["model_package_arn"],
+        "artifact_sha256": before["artifact"]["sha256"],
+        "loss": before["evaluation"]["loss"],
+        "proteins": before["evaluation"]["proteins"],
+    }
+
+
+def now() -> str:
+    """As a pin writes a time."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write(releases: Path, environment: str, pin: Pin) -> Path:
     """Write `releases/<environment>.json`, whole or not at all."""
-    text = json.dumps(pin, indent=2) + "\n"
+    text = as_text(pin)
     releases.mkdir(parents=True, exist_ok=True)
     path = releases / f"{environment}.json"
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def as_text(pin: Pin) -> str:
+    """The content of a pin's file."""
+    return json.dumps(pin, indent=2) + "\n"
 
 
 def read(releases: Path, environment: str) -> Pin | None:
@@ -144,10 +180,10 @@ def is_registered(aws: Aws, pin: Pin) -> bool:
     return True
 
 
-def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str) -> Pin:
+def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str, before: Pin | None) -> Pin:
     [container] = package["InferenceSpecification"]["Containers"]
     evaluation, image = _evaluation(aws, package), _image(aws, container["Image"])
-    artifact = _artifact(aws, container["ModelDataUrl"])
+    artifact, manifest_sha256 = _artifact(aws, container["ModelDataUrl"])
     if evaluation.get("artifact_sha256") != artifact["sha256"]:
         raise OperateError(
             f"{artifact['s3_uri']} has SHA-256 {artifact['sha256']}, but the evaluation is of "
@@ -159,7 +195,9 @@ def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str) -> Pin:
         image_digest=image["image_digest"],
         code_bundle=image["code_bundle"],
         artifact=artifact,
+        data_manifest_sha256=manifest_sha256,
         evaluation=evaluation,
+        before=before,
         approved_by=approved_by,
     )
 
@@ -173,17 +211,51 @@ def _evaluation(aws: Aws, package: dict[str, Any]) -> dict[str, Any]:
         raise _gone(s3_uri, error) from None
 
 
-def _artifact(aws: Aws, s3_uri: str) -> dict[str, str]:
-    """URI, version id and SHA-256 of what lies there now, read as one stream."""
+def _artifact(aws: Aws, s3_uri: str) -> tuple[dict[str, str], str | None]:
+    """URI, version id and SHA-256 of what lies there now, read as one stream; and the SHA-256 of the data manifest in
+    it, None for weights that come without one."""
     bucket, key = split_uri(s3_uri)
     try:
         found = aws.client("s3").get_object(Bucket=bucket, Key=key)
     except ClientError as error:
         raise _gone(s3_uri, error) from None
-    digest = hashlib.sha256()
-    for block in found["Body"].iter_chunks(BLOCK_BYTES):
-        digest.update(block)
-    return {"s3_uri": s3_uri, "version_id": found["VersionId"], "sha256": digest.hexdigest()}
+    stream = HashedStream(found["Body"])
+    try:
+        manifest = file_in(stream, "manifest.json")
+    except BROKEN_ARCHIVE as error:
+        raise OperateError(f"{s3_uri} is no model.tar.gz: {error}", todo="Train again.") from None
+    artifact = {"s3_uri": s3_uri, "version_id": found["VersionId"], "sha256": stream.rest()}
+    return artifact, None if manifest is None else hashlib.sha256(manifest).hexdigest()
+
+
+class HashedStream:
+    """A stream that is read once, and the SHA-256 of all that was in it."""
+
+    def __init__(self, body: Any) -> None:
+        self._body, self._digest = body, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        block: bytes = self._body.read(size)
+        self._digest.update(block)
+        return block
+
+    def rest(self) -> str:
+        """Read to the end; the digest as hexadecimal."""
+        while self.read(BLOCK_BYTES):
+            pass
+        return self._digest.hexdigest()
+
+
+def file_in(stream: Any, name: str) -> bytes | None:
+    """A file of a tar.gz that is read as a stream, up to the end of that file; None where it has none of the name.
+
+    Raises one of BROKEN_ARCHIVE for what is no tar.gz.
+    """
+    with tarfile.open(fileobj=stream, mode="r|gz") as tar:
+        for member in tar:
+            if member.name.removeprefix("./") == name and (file := tar.extractfile(member)) is not None:
+                return file.read()
+    return None
 
 
 def _image(aws: Aws, uri: str) -> dict[str, Any]:

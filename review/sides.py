@@ -9,6 +9,7 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -142,7 +143,8 @@ class _Synthesis:
                 file.unlink()  # of an environment that is not synthesised: app.py would call it a stranger
         releases.mkdir(exist_ok=True)
         for name in self._stand_ins:
-            (releases / f"{name}.json").write_text(json.dumps(stand_in(self._settings[name])), encoding="utf-8")
+            pin = stand_in(self._settings[name], pin_schema(self._tree))
+            (releases / f"{name}.json").write_text(json.dumps(pin), encoding="utf-8")
         self._cache.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix="synth-", dir=self._cache))
         self._process = _start(self._tree, "synth", str(self._scratch), ",".join(self._wanted))
@@ -169,11 +171,24 @@ class _Synthesis:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def stand_in(settings: Json) -> Json:
+def pin_schema(tree: Path) -> int:
+    """The form of the pins that a side reads; its own, for a review may be of a change of just that."""
+    path = tree / "stacks" / "release.py"
+    told = re.search(r"^SCHEMA = (\d+)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else None
+    return int(told[1]) if told else 1
+
+
+def stand_in(settings: Json, schema: int) -> Json:
     """A pin for an environment that has no release: so its endpoint stack is there to be reviewed."""
+    since_2: Json = {
+        "predecessor": None,
+        "code_commit": None,
+        "data_manifest_sha256": None,
+        "promoted_from": None,
+    }
     name, account, region = settings["name"], settings["account"], settings["region"]
     return {
-        "schema": 1,
+        "schema": schema,
         "model_package_arn": f"arn:aws:sagemaker:{region}:{account}:model-package/amplify-{name}/1",
         "model_package_version": 1,
         "image_digest": f"sha256:{'0' * 64}",
@@ -183,8 +198,9 @@ def stand_in(settings: Json) -> Json:
             "sha256": "0" * 64,
         },
         "recipe": "none",
-        "evaluation": {"loss": 0.0},
+        "evaluation": {"loss": 0.0, "proteins": 1, "artifact_sha256": "0" * 64},
         "code_bundle": "none",
+        **(since_2 if schema > 1 else {}),
         "approved_by": "nobody: a stand-in of the review",
         "approved_at": "2000-01-01T00:00:00+00:00",
     }

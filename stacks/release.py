@@ -1,4 +1,7 @@
-"""The release pin `releases/<env>.json`: which approved model an environment serves. `amplify approve` writes it.
+"""The release pin `releases/<env>.json`: which approved model an environment serves, and on what evidence.
+
+`amplify approve` writes the first one, `amplify promote` that of the next environment, `amplify rollback` an earlier
+one.
 
 `releases/<env>.shadow.json` pins a second one, which a shadow variant runs (`amplify approve --shadow`).
 
@@ -6,8 +9,9 @@ Read strictly, all faults at once: this file decides what answers in production,
 """
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +20,7 @@ from typing import Any
 from stacks.config import Environment, RealTime, SettingsError
 from stacks.config.endpoint.modes import refusal
 
-SCHEMA = 1
+SCHEMA = 2
 SHADOW = ".shadow"
 
 
@@ -73,17 +77,29 @@ def _read(path: Path, environment: Environment) -> Release:
         pin = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not JSON ({error}): write it anew with `amplify approve`") from None
-    if not isinstance(pin, dict):
-        raise SettingsError(
-            f"{path} holds a {type(pin).__name__}: a pin is a JSON object; write it with `amplify approve`"
-        )
-    if faults := [*_faults(pin, environment)]:
+    if faults := faults_of(pin, environment):
         raise SettingsError(f"{path}: " + "; ".join(faults))
     return Release(
         model_package_arn=pin["model_package_arn"],
         artifact_key=pin["artifact"]["s3_uri"].split("/", 3)[3],
         image_digest=pin["image_digest"],
     )
+
+
+# ---- the schema ------------------------------------------------------------------------------------------------------
+
+Rules = Mapping[str, tuple[Callable[[Any], bool], str]]  # of each field: whether a value is one, and what is wanted
+
+DIGEST, HEXADECIMAL = "sha256:[0-9a-f]{64}", "[0-9a-f]{64}"
+
+
+def faults_of(pin: Any, environment: Environment) -> list[str]:
+    """Everything that is wrong with the content of a pin of this environment; nothing where it is one."""
+    if not isinstance(pin, dict):
+        return [f"it holds a {type(pin).__name__}: a pin is a JSON object; write it with `amplify approve`"]
+    if "schema" in pin and pin["schema"] != SCHEMA:
+        return [f"schema is {json.dumps(pin['schema'])}: give {SCHEMA}; write it anew with `amplify approve`"]
+    return [*_faults(pin, environment)]
 
 
 def _faults(pin: dict[str, Any], environment: Environment) -> Iterable[str]:
@@ -93,41 +109,64 @@ def _faults(pin: dict[str, Any], environment: Environment) -> Iterable[str]:
     )
     a_package = f"a package of group {environment.resource_name} in account {environment.account}, {environment.region}"
     version = str(pin.get("model_package_arn")).rsplit("/", 1)[-1]
-    digest, hexadecimal = "sha256:[0-9a-f]{64}", "[0-9a-f]{64}"
-    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "schema": (lambda value: value == SCHEMA and not isinstance(value, bool), str(SCHEMA)),
-        "model_package_arn": (_matches(package), f"the ARN of {a_package}"),
-        "model_package_version": (lambda value: _is_count(value) and str(value) == version, "the ARN's last number"),
-        "image_digest": (_matches(digest), "sha256:<64 hexadecimal digits>"),
-        "artifact": (lambda value: isinstance(value, dict), "an object with s3_uri, version_id and sha256"),
-        "recipe": (_is_text, "the name of a recipe"),
-        "evaluation": (lambda value: isinstance(value, dict) and bool(value), "the object of evaluation.json"),
-        "code_bundle": (_is_text, "the SHA-256 or the URI of the code bundle"),
-        "approved_by": (_is_text, "a person"),
-        "approved_at": (_is_time, "a time such as 2026-11-24T08:00:00+00:00"),
-    }
-    yield from _broken(pin, rules, "")
-    if isinstance(pin.get("artifact"), dict):
-        artifact_rules: dict[str, tuple[Callable[[Any], bool], str]] = {
-            "s3_uri": (_matches(r"s3://[^/]+/.+\.tar\.gz"), "s3://<artifact bucket>/…/model.tar.gz"),
-            "version_id": (_is_text, "the version of the S3 object"),
-            "sha256": (_matches(hexadecimal), "64 hexadecimal digits"),
-        }
-        yield from _broken(pin["artifact"], artifact_rules, "artifact.")
+    yield from _broken(
+        pin,
+        {
+            "schema": (lambda value: value == SCHEMA and not isinstance(value, bool), str(SCHEMA)),
+            "model_package_arn": (_matches(package), f"the ARN of {a_package}"),
+            "model_package_version": (
+                lambda value: _is_count(value) and str(value) == version,
+                "the ARN's last number",
+            ),
+            "image_digest": (_matches(DIGEST), "sha256:<64 hexadecimal digits>"),
+            "artifact": (_is_object, "an object with s3_uri, version_id and sha256"),
+            "recipe": (_is_text, "the name of a recipe"),
+            "evaluation": (_is_object, "the object of evaluation.json"),
+            "predecessor": (_is_object_or_none, "the release that it was compared with, or null for the first"),
+            "code_bundle": (_is_text, "the SHA-256 or the URI of the code bundle"),
+            "code_commit": (_none_or(_matches("[0-9a-f]{40}")), "the commit of the code bundle, or null"),
+            "data_manifest_sha256": (_none_or(_matches(HEXADECIMAL)), "64 hexadecimal digits, or null (Hub models)"),
+            "approved_by": (_is_text, "a person"),
+            "approved_at": (_is_time, "a time such as 2026-11-24T08:00:00+00:00"),
+            "promoted_from": (_is_object_or_none, "where the release comes from, or null where it was made"),
+        },
+        "",
+    )
+    for field, rules in _MEMBERS.items():
+        if isinstance(members := pin.get(field), dict):
+            yield from _broken(members, rules, f"{field}.", others=field == "evaluation")
+    if _sha256_of(pin.get("evaluation"), "artifact_sha256") != _sha256_of(pin.get("artifact"), "sha256"):
+        yield "evaluation.artifact_sha256 is not artifact.sha256: these are not the bytes that were evaluated"
 
 
-def _broken(given: dict[str, Any], rules: dict[str, tuple[Callable[[Any], bool], str]], where: str) -> Iterable[str]:
+def _broken(given: dict[str, Any], rules: Rules, where: str, *, others: bool = False) -> Iterable[str]:
+    """`others`: fields beside those of the rules are none of our business."""
     for field, (holds, wanted) in rules.items():
         if field not in given:
             yield f"{where}{field} is missing: give {wanted}"
         elif not holds(given[field]):
             yield f"{where}{field} is {json.dumps(given[field])}: give {wanted}"
-    for field in sorted(given.keys() - rules.keys()):
+    for field in [] if others else sorted(given.keys() - rules.keys()):
         yield f"{where}{field} is not a field of a pin: the fields are {', '.join(rules)}"
+
+
+def _sha256_of(members: Any, field: str) -> Any:
+    return members.get(field) if isinstance(members, dict) else None
 
 
 def _matches(pattern: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _none_or(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or holds(value)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+_is_object_or_none = _none_or(_is_object)
 
 
 def _is_text(value: Any) -> bool:
@@ -138,8 +177,42 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _is_time(value: Any) -> bool:
     try:
         return datetime.fromisoformat(value).tzinfo is not None
     except (TypeError, ValueError):
         return False
+
+
+_A_PACKAGE = (_matches(r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:model-package/.+"), "the ARN of a model package")
+_AN_ARTIFACT: Rules = {
+    "s3_uri": (_matches(r"s3://[^/]+/.+\.tar\.gz"), "s3://<artifact bucket>/…/model.tar.gz"),
+    "version_id": (_is_text, "the version of the S3 object"),
+    "sha256": (_matches(HEXADECIMAL), "64 hexadecimal digits"),
+}
+_MEMBERS: Mapping[str, Rules] = {
+    "artifact": _AN_ARTIFACT,
+    "evaluation": {
+        "loss": (_is_number, "nats a residue"),
+        "proteins": (_is_count, "how many held-out proteins"),
+        "artifact_sha256": (_matches(HEXADECIMAL), "64 hexadecimal digits"),
+    },
+    "predecessor": {
+        "model_package_arn": _A_PACKAGE,
+        "artifact_sha256": _AN_ARTIFACT["sha256"],
+        "loss": (_is_number, "nats a residue"),
+        "proteins": (_is_count, "how many held-out proteins"),
+    },
+    "promoted_from": {
+        "environment": (_is_text, "an environment"),
+        "model_package_arn": _A_PACKAGE,
+        "s3_uri": _AN_ARTIFACT["s3_uri"],
+        "version_id": _AN_ARTIFACT["version_id"],
+        "promoted_by": (_is_text, "a person or role"),
+        "promoted_at": (_is_time, "a time such as 2026-11-24T08:00:00+00:00"),
+    },
+}

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
-from ministack.core import iam_actions, iam_evaluator, lambda_runtime
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses
 from ministack.services import iam, kms, s3, sts
 from ministack.services.cloudformation import changesets, handlers, helpers, stacks
 
@@ -135,6 +135,19 @@ def register_session(credentials: Credentials, arn: str, user_id: str, expires: 
     """From now on the credentials are a session of a role, `arn` its assumed-role ARN, until `expires`."""
     about = {"Arn": arn, "UserId": user_id, "AccountId": arn.split(":")[4], "PrincipalType": "AssumedRole"}
     _register(credentials, {**about, "Expiration": expires})
+
+
+def let_services_act_in_their_account() -> None:
+    """A session of a service has no ARN to tell its account by: without this it works in the server's own account,
+    whichever it was begun for."""
+    by_arn = responses._account_from_sts_session
+
+    def _account_from_sts_session(access_key_id: str) -> str | None:
+        session = sts._sessions.get(access_key_id) or {}
+        found: str | None = session.get("AccountId") if session.get("PrincipalType") == "Root" else None
+        return found or by_arn(access_key_id)
+
+    responses._account_from_sts_session = _account_from_sts_session
 
 
 def register_service(credentials: Credentials, account: str, name: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks.constructs.code_bundle import archive
+from stacks.bundle import archive
 from tests.stacks.synthesis import ROOT, assembly, templates
 
 MODEL_CODE = ROOT / "model_code"

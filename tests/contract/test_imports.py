@@ -67,12 +67,13 @@ def test_a_part_does_not_reach_into_another(part: str) -> None:
     assert {file: names for file, names in reached.items() if names} == {}
 
 
-def test_of_the_stacks_operate_knows_the_types_of_the_settings_and_nothing_else() -> None:
+def test_of_the_stacks_operate_knows_the_types_of_the_settings_the_bundle_and_the_pin_and_nothing_else() -> None:
     reached = {
         file: {name for name in modules(source) if name.split(".")[0] == "stacks"}
         for file, source in files("operate").items()
     }
-    assert {file: names for file, names in reached.items() if names - {"stacks.config"}} == {}
+    known = {"stacks.config", "stacks.bundle", "stacks.release"}
+    assert {file: names for file, names in reached.items() if names - known} == {}
 
 
 def test_of_the_stacks_a_review_knows_the_prices_and_nothing_else() -> None:
@@ -90,6 +91,7 @@ def test_training_and_serving_do_not_load_an_island() -> None:
 
 def test_the_pipeline_definition_needs_no_cdk() -> None:
     for part in (
+        "bundle.py",
         "pipeline_definition.py",
         "pipeline_steps.py",
         "config",

@@ -43,7 +43,9 @@ def test_the_pin_that_approval_writes_is_one_that_the_endpoint_stack_reads(tmp_p
             "version_id": "v1",
             "sha256": "c" * 64,
         },
-        evaluation={"loss": 2.7},
+        data_manifest_sha256="d" * 64,
+        evaluation={"loss": 2.7, "proteins": 60, "artifact_sha256": "c" * 64},
+        before=None,
         approved_by="Ada",
     )
     path = releases.write(tmp_path, "local", pin)

@@ -21,7 +21,7 @@ from botocore.config import Config
 
 from local_aws import server
 from local_aws.processes import Process, descendants, wait_until
-from stacks.constructs.code_bundle import archive
+from stacks.bundle import archive
 from tests.local_aws import small_images
 from tests.stacks.synthesis import ROOT
 

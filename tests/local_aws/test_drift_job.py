@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from local_aws.processes import wait_until
+from stacks.bundle import archive
 from stacks.config import Drift
-from stacks.constructs.code_bundle import archive
 from stacks.drift_definition import DriftSurroundings, drift_definition
 from tests.local_aws.small_images import ASSETS, REGISTRY, ROLE, ended, make_bucket, make_project, start_build
 from tests.model.capture_files import SHARES, asking, baseline, entropy, proteins, write_artefact

@@ -12,7 +12,7 @@ import pytest
 
 from local_aws import images
 from local_aws.images import ImageError
-from stacks.constructs.code_bundle import archive
+from stacks.bundle import archive
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"

@@ -1,11 +1,17 @@
 """Release pins as files."""
 
+import hashlib
+import io
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from operate import releases
 from operate.errors import OperateError
+from operate.provenance import code_commit
+from stacks.bundle import archive
 
 
 def test_an_environment_without_a_pin_has_no_release(tmp_path: Path) -> None:
@@ -26,3 +32,52 @@ def test_a_pin_that_cannot_be_written_whole_leaves_the_old_one(tmp_path: Path) -
         releases.write(tmp_path, "local", {"model_package_arn": object()})
     assert releases.read(tmp_path, "local") == {"model_package_arn": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["local.json"]
+
+
+# ---- which code, which data ------------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main")
+    return subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def test_the_commit_of_an_image_is_the_one_whose_code_makes_its_bundle(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    code = tmp_path / "model_code" / "launch.py"
+    code.parent.mkdir()
+    commits, bundles = [], []
+    for text in ("one", "two"):
+        code.write_text(text)
+        bundles.append(hashlib.sha256(archive(code.parent)).hexdigest())
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", text)
+        commits.append(git(tmp_path, "rev-parse", "HEAD").strip())
+    (tmp_path / "README.md").write_text("another commit, the same code")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "three")
+    code.write_text("not committed")
+    assert [code_commit(tmp_path, bundle) for bundle in bundles] == commits
+    assert code_commit(tmp_path, hashlib.sha256(archive(code.parent)).hexdigest()) is None
+
+
+def test_without_git_no_commit_is_made_up(tmp_path: Path) -> None:
+    assert code_commit(tmp_path, "0" * 64) is None
+
+
+def packed(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name.replace("_", "."))
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_an_artifact_is_read_once_for_its_digest_and_for_what_it_was_trained_on() -> None:
+    artifact = packed(manifest_json=b'{"format": 1}', model_safetensors=bytes(3 * releases.BLOCK_BYTES))
+    stream = releases.HashedStream(io.BytesIO(artifact))
+    assert releases.file_in(stream, "manifest.json") == b'{"format": 1}'
+    assert stream.rest() == hashlib.sha256(artifact).hexdigest()
+    assert releases.file_in(io.BytesIO(packed(config_json=b"{}")), "manifest.json") is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks.constructs.code_bundle import archive
+from stacks.bundle import archive
 
 
 def code(folder: Path) -> Path:

@@ -42,8 +42,8 @@ def test_where_there_is_no_pin_there_is_no_release(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("schema", 2, "schema is 2: give 1"),
-        ("schema", True, "schema is true: give 1"),
+        ("schema", 1, "schema is 1: give 2; write it anew with `amplify approve`"),
+        ("schema", True, "schema is true: give 2"),
         (
             "model_package_arn",
             "amplify-prod/7",
@@ -58,7 +58,11 @@ def test_where_there_is_no_pin_there_is_no_release(tmp_path: Path) -> None:
         ("image_digest", "latest", 'image_digest is "latest": give sha256:<64 hexadecimal digits>'),
         ("artifact", "s3://bucket/model.tar.gz", "give an object with s3_uri, version_id and sha256"),
         ("recipe", " ", "give the name of a recipe"),
-        ("evaluation", {}, "give the object of evaluation.json"),
+        ("evaluation", None, "give the object of evaluation.json"),
+        ("predecessor", "none", "give the release that it was compared with, or null"),
+        ("code_commit", "main", 'code_commit is "main": give the commit of the code bundle, or null'),
+        ("data_manifest_sha256", 7, "data_manifest_sha256 is 7: give 64 hexadecimal digits, or null"),
+        ("promoted_from", "dev", "give where the release comes from, or null"),
         ("code_bundle", None, "code_bundle is null"),
         ("approved_by", "", "give a person"),
         ("approved_at", "yesterday", "give a time such as"),
@@ -75,19 +79,34 @@ def test_a_wrong_field_is_named_with_what_is_wanted(tmp_path: Path, field: str, 
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("member", "value", "message"),
     [
-        ("s3_uri", "s3://bucket", "artifact.s3_uri"),
-        ("version_id", 3, "artifact.version_id is 3"),
-        ("sha256", "AB" * 32, "artifact.sha256"),
+        ("artifact.s3_uri", "s3://bucket", "artifact.s3_uri"),
+        ("artifact.version_id", 3, "artifact.version_id is 3"),
+        ("artifact.sha256", "AB" * 32, "artifact.sha256"),
+        ("artifact.md5", "x", "artifact.md5 is not a field of a pin"),
+        ("evaluation.loss", float("nan"), "evaluation.loss is NaN: give nats a residue"),
+        ("evaluation.proteins", 0, "evaluation.proteins is 0: give how many held-out proteins"),
+        ("evaluation.artifact_sha256", "0" * 64, "not the bytes that were evaluated"),
+        ("predecessor.loss", "2.7", "predecessor.loss"),
+        ("predecessor.model_package_arn", "amplify-prod/6", "predecessor.model_package_arn"),
+        ("promoted_from.environment", "", "promoted_from.environment"),
+        ("promoted_from.promoted_at", "now", "promoted_from.promoted_at"),
     ],
 )
-def test_a_wrong_field_of_the_artifact_is_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
+def test_a_wrong_field_inside_of_one_is_named(tmp_path: Path, member: str, value: Any, message: str) -> None:
     pin = good_pin()
-    pin["artifact"][field] = value
+    field, _, inner = member.partition(".")
+    pin[field][inner] = value
     write(tmp_path, pin)
     with pytest.raises(SettingsError, match=message):
         read_releases(tmp_path, ENVIRONMENTS)
+
+
+def test_a_first_release_of_weights_from_elsewhere_has_no_predecessor_no_manifest_and_no_source(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("predecessor", "data_manifest_sha256", "promoted_from", "code_commit"))
+    write(tmp_path, good_pin() | nothing)
+    assert "prod" in read_releases(tmp_path, ENVIRONMENTS)
 
 
 def test_an_empty_pin_reports_every_missing_field_at_once(tmp_path: Path) -> None:

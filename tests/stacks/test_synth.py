@@ -110,7 +110,7 @@ def test_a_broken_release_stops_the_synthesis_with_a_message_and_no_stack_trace(
     (tmp_path / "prod.json").write_text("{}")
     printed = synthesise(tmp_path / "out", releases=tmp_path)
     assert printed.startswith("exit 1")
-    assert f"Nothing was synthesised. {tmp_path}/prod.json: schema is missing: give 1" in printed
+    assert f"Nothing was synthesised. {tmp_path}/prod.json: schema is missing: give 2" in printed
     assert "Traceback" not in printed
 
 

@@ -47,7 +47,16 @@ TABLE = (
         name="another account",
         edits=(
             ("environments.py", 'account="333333333333"', 'account="444444444444"'),
-            ("releases/prod.json", ":333333333333:", ":444444444444:"),
+            (
+                "releases/prod.json",
+                ":333333333333:model-package/amplify-prod/7",
+                ":444444444444:model-package/amplify-prod/7",
+            ),
+            (
+                "releases/prod.json",
+                ":333333333333:model-package/amplify-prod/6",
+                ":444444444444:model-package/amplify-prod/6",
+            ),
         ),
         expect={"destructive": "stop", "broadening": "look", "exposure": "look", "promotion": "look"},
         says="the stack goes to account 444444444444",
