@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import httpx
 import inference
 import numpy as np
 import pytest
+import serve
 from amplify_lm.checkpoint import save_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,6 +98,25 @@ def test_a_port_that_is_taken_ends_the_process_with_one_clear_line(base: Path) -
     assert ended.returncode == 1
     assert "Address already in use" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("SAGEMAKER_BIND_TO_PORT", "70000", "a port from 0 to 65535 is wanted"),
+        ("SAGEMAKER_BIND_TO_PORT", "http", "a whole number is wanted"),
+        ("AMPLIFY_QUEUE_TOKENS", "0", "at least 1 is wanted"),
+        ("AMPLIFY_BATCH_TOKENS", "-1", "0 (the device's default) or more is wanted"),
+        ("AMPLIFY_LONGEST_WAIT_S", "0", "at least 1 is wanted"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_what_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, wanted: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=re.escape(wanted)) as refusal:
+        serve.ServeSettings.from_environment()
+    assert name in str(refusal.value)
 
 
 def test_sigterm_answers_what_was_admitted_refuses_what_comes_and_ends_with_0(base: Path) -> None:
