@@ -31,7 +31,11 @@ class AmplifyStage(cdk.Stage):
         lambda_code: Path,
         project: Path | None = None,
     ) -> None:
-        """`project` is the folder that holds model_code and operate: a workbench is given both."""
+        """`project` is the folder that holds model_code and operate: a workbench is given both.
+
+        Raises SettingsError with all that is wrong in the environment.
+        """
+        environment.check()
         env = cdk.Environment(account=environment.account, region=environment.region)
         boundary = environment.permissions_boundary
         super().__init__(

@@ -88,8 +88,9 @@ def monthly_cost(environment: Environment) -> MonthlyCost:
 def ceiling_faults(environment: Environment, ceiling: float) -> Iterable[str]:
     """What is wrong with an environment that may cost `ceiling` US dollars a month at most."""
     cost = monthly_cost(environment)
-    for line in cost.unknown:
-        yield f"monthly_ceiling_usd is {ceiling:g}, and the price of {line}: without it the ceiling says nothing"
+    for reason in dict.fromkeys(line.price.reason for line in cost.unknown if isinstance(line.price, Unknown)):
+        of = " + ".join(line.what for line in cost.unknown if line.price == Unknown(reason=reason))
+        yield f"monthly_ceiling_usd is {ceiling:g}, and the price of {of} is unknown ({reason}): so is what it bounds"
     if cost.most > ceiling:
         lines = " + ".join(str(line) for line in cost.lines if line.most)
         yield (

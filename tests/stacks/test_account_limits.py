@@ -32,6 +32,7 @@ from stacks.config import (
 from stacks.config.capacity import Capacity
 from stacks.config.checks import SettingsError
 from stacks.config.endpoint.base import SERVER_BODY_MB
+from stacks.config.settings import Settings
 from stacks.constructs.served_model import GPU_INFERENCE_AMI
 from stacks.hosting_types import ENDPOINT_SIZES
 from stacks.instance_types import FAMILIES, GPU_FAMILIES, family, has_gpu, has_local_disk
@@ -57,10 +58,10 @@ OFFERED = {
 EVERY_TYPE = sorted(set().union(*OFFERED.values()))
 
 
-def settings(make: Callable[[], object]) -> str | None:
+def settings(make: Callable[[], Settings]) -> str | None:
     """Why the settings refuse; None where they do not."""
     try:
-        make()
+        make().check()
     except SettingsError as error:
         return str(error)
     return None

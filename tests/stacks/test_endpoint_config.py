@@ -142,7 +142,7 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         (queued, {"working_hours": WorkingHours()}, "would change nothing: min_instances is 0 by day too"),
         (components, {"working_hours": WorkingHours()}, "would change nothing: min_copies is 0 by day too"),
         # deployments
-        (realtime, {"deployment": "canary"}, "deployment is 'canary': give AllAtOnce or Canary or Linear or Rolling"),
+        (realtime, {"deployment": "canary"}, "deployment is 'canary': give one of AllAtOnce(…), Canary(…), Linear(…)"),
         (
             realtime,
             {"deployment": Canary()},
@@ -175,7 +175,7 @@ def test_settings_that_cannot_work_are_refused(
     make: Callable[..., object], given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError) as error:
-        make(**given)
+        make(**given).check()
     assert message in str(error.value)
 
 
@@ -201,25 +201,32 @@ def test_settings_that_cannot_work_are_refused(
         (lambda: WorkingHours(start="7:00"), "start is '7:00': give an hour and minute such as 07:00"),
         (lambda: WorkingHours(start="20:00", end="07:00"), "start is 20:00 and end is 07:00: give an end later"),
         (lambda: WorkingHours(days="weekdays"), "days is 'weekdays': give days such as MON-FRI or MON,WED,FRI"),
-        (lambda: WorkingHours(time_zone="CET+1"), "time_zone is 'CET+1': give UTC or a name such as Europe/Berlin"),
+        (
+            lambda: WorkingHours(time_zone="CET+1"),
+            "time_zone is 'CET+1': give UTC or a name of the IANA database such as Europe/Berlin",
+        ),
+        (lambda: WorkingHours(time_zone="Europe/Berlín"), "time_zone is 'Europe/Berlín': give UTC or a name"),
+        (lambda: WorkingHours(time_zone="Europe/Munich"), "time_zone is 'Europe/Munich': give UTC or a name"),
     ],
 )
 def test_parts_of_the_settings_are_checked_where_they_are_made(make: Callable[[], object], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        make()
+        make().check()
     assert message in str(error.value)
 
 
 def test_all_faults_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as error:
-        RealTime(instance_type="big", min_instances=0, requests_per_instance=0, max_latency_ms=0, invokers=("?",))
+        RealTime(
+            instance_type="big", min_instances=0, requests_per_instance=0, max_latency_ms=0, invokers=("?",)
+        ).check()
     fields = ("instance_type", "min_instances", "requests_per_instance", "max_latency_ms", "invokers")
     assert [field in str(error.value) for field in fields] == [True] * len(fields)
 
 
 def test_all_settings_of_other_modes_are_refused_at_once_each_with_its_reason() -> None:
     with pytest.raises(SettingsError) as error:
-        Serverless(memory_mb=2048, instance_type=GPU, capture=Capture(percent=5), backlog_per_instance=5)  # type: ignore[call-arg]
+        Serverless(memory_mb=2048, instance_type=GPU, capture=Capture(percent=5), backlog_per_instance=5).check()  # type: ignore[call-arg]
     assert "instance_type is no setting of mode serverless: serverless inference has CPUs only" in str(error.value)
     assert "capture is no setting of mode serverless: serverless inference has no data capture" in str(error.value)
     assert "backlog_per_instance is no setting of mode serverless: it has invokers, max_concurrency" in str(error.value)
@@ -245,7 +252,7 @@ def test_the_timeout_leaves_time_for_the_waits_and_for_instances_to_come_up() ->
     waits = 10 + 5
     assert Canary(timeout_minutes=waits + FLEET_START_MINUTES)
     with pytest.raises(SettingsError, match=f"give at least {waits + FLEET_START_MINUTES}"):
-        Canary(timeout_minutes=waits + FLEET_START_MINUTES - 1)
+        Canary(timeout_minutes=waits + FLEET_START_MINUTES - 1).check()
 
 
 def test_small_requests_may_run_side_by_side_as_many_as_the_servers_queue_holds() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stacks.config.checks import not_a, out_of_range, raise_if_any
+from stacks.config.checks import out_of_range
 from stacks.config.endpoint.base import (
     SERVER_REQUESTS,
     EndpointSettings,
@@ -13,9 +13,10 @@ from stacks.config.endpoint.base import (
     size_faults,
     type_faults,
 )
-from stacks.config.endpoint.deployment import KINDS, AllAtOnce, Deployment, Rolling
+from stacks.config.endpoint.deployment import AllAtOnce, Canary, Deployment, Linear, Rolling
 from stacks.config.endpoint.modes import Mode, refusal
 from stacks.config.endpoint.working_hours import WorkingHours
+from stacks.config.settings import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +58,6 @@ class InferenceComponents(EndpointSettings):
     working_hours: WorkingHours | None = None
     """Within them min_copies stay up; outside there are none until somebody asks. None: the same day and night."""
 
-    def __post_init__(self) -> None:
-        faults = [*self._faults()]
-        raise_if_any(self._where(), faults or [*self._faults_between_fields()])
-
     @property
     def instance_types(self) -> tuple[str, ...]:
         return (self.instance_type,)
@@ -88,19 +85,26 @@ class InferenceComponents(EndpointSettings):
         yield from out_of_range("gpus_per_copy", self.gpus_per_copy, 1, 8)
         yield from out_of_range("cpus_per_copy", self.cpus_per_copy, 1, 192)
         yield from out_of_range("requests_per_copy", self.requests_per_copy, 1, SERVER_REQUESTS)
-        yield from not_a("deployment", self.kind_of_deployment, *KINDS)
-        if self.working_hours is not None:
-            yield from not_a("working_hours", self.working_hours, WorkingHours)
+        given: object = self.deployment
+        if isinstance(given, Canary | Linear):
+            yield f"deployment is {type(given).__name__}: {refusal(self.mode, 'canary')}; give Rolling or AllAtOnce()"
 
-    def _faults_between_fields(self) -> Iterable[str]:
+    def _rules(self) -> Iterable[Rule]:
+        yield ("instance_type", "min_copies", "max_copies", "working_hours"), self._scaling_faults()
+        yield ("min_copies", "max_copies", "deployment"), self._deployment_faults()
+        yield ("min_copies", "working_hours"), self._hours_faults()
+
+    def _scaling_faults(self) -> Iterable[str]:
         lowest = 0 if self.working_hours else self.min_copies
         yield from scaling_faults(self.instance_type, lowest, self.max_copies)
+
+    def _deployment_faults(self) -> Iterable[str]:
         kind = self.kind_of_deployment
-        if not isinstance(kind, AllAtOnce | Rolling):
-            yield f"deployment is {type(kind).__name__}: {refusal(self.mode, 'canary')}; give Rolling or AllAtOnce()"
-        elif isinstance(kind, AllAtOnce) and kind.bake_minutes:
+        if isinstance(kind, AllAtOnce) and kind.bake_minutes:
             yield "deployment is AllAtOnce with bake_minutes, which inference components do not have: give AllAtOnce()"
         else:
-            yield from kind.faults(self.min_copies)
+            yield from kind.misfits(self.min_copies)
+
+    def _hours_faults(self) -> Iterable[str]:
         if self.working_hours is not None and self.min_copies == 0:
             yield "working_hours would change nothing: min_copies is 0 by day too; give 1 or more, or no hours"

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stacks.config.checks import out_of_range, raise_if_any
+from stacks.config.checks import out_of_range
+from stacks.config.settings import Rule, Settings
 
 ALARM_MINUTES = 3
 """How long the alarm on server errors needs to ring. A shorter wait would watch nothing."""
@@ -21,18 +22,18 @@ LONGEST_DEPLOYMENT_MINUTES = 480  # MaximumExecutionTimeoutInSeconds: 600 to 28,
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllAtOnce:
+class AllAtOnce(Settings):
     """All requests go over at once, when the whole new fleet is healthy. For fleets of one, which have no half."""
 
     bake_minutes: int = 0
     """The old fleet stays this long (and is paid for), and the alarms can bring it back. 0: it goes at once."""
 
-    def __post_init__(self) -> None:
+    def _faults(self) -> Iterable[str]:
         if self.bake_minutes != 0:
-            faults = out_of_range("bake_minutes", self.bake_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES)
-            raise_if_any("deployment AllAtOnce", [f"{fault}, or 0" for fault in faults])
+            for fault in out_of_range("bake_minutes", self.bake_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES):
+                yield f"{fault}, or 0"
 
-    def faults(self, instances: int) -> Iterable[str]:
+    def misfits(self, instances: int) -> Iterable[str]:
         """What does not fit a fleet that may be as small as `instances`."""
         if instances >= 2 and self.bake_minutes == 0:
             yield (
@@ -42,7 +43,7 @@ class AllAtOnce:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Canary:
+class Canary(Settings):
     """A part of the requests goes to the new fleet first; after a wait under the alarms, the rest."""
 
     percent: int = 50
@@ -57,21 +58,23 @@ class Canary:
     timeout_minutes: int = 120
     """SageMaker rolls back what is not done by then."""
 
-    def __post_init__(self) -> None:
-        faults = [
-            *out_of_range("percent", self.percent, 1, 50),
-            *_wait_faults(self.wait_minutes, self.keep_old_minutes),
-        ]
-        faults += _timeout_faults(self.timeout_minutes, 0 if faults else self.wait_minutes + self.keep_old_minutes, 1)
-        raise_if_any("deployment Canary", faults)
+    def _faults(self) -> Iterable[str]:
+        yield from out_of_range("percent", self.percent, 1, 50)
+        yield from _minute_faults(self.wait_minutes, self.timeout_minutes, self.keep_old_minutes)
 
-    def faults(self, instances: int) -> Iterable[str]:
+    def _rules(self) -> Iterable[Rule]:
+        yield ("wait_minutes", "keep_old_minutes", "timeout_minutes"), self._timeout_faults()
+
+    def _timeout_faults(self) -> Iterable[str]:
+        yield from _too_early(self.timeout_minutes, self.wait_minutes + self.keep_old_minutes, 1)
+
+    def misfits(self, instances: int) -> Iterable[str]:
         """What does not fit a fleet that may be as small as `instances`."""
         yield from _too_few("Canary", "percent", self.percent, instances)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(Settings):
     """The requests go to the new fleet in equal steps, each after a wait under the alarms."""
 
     step_percent: int = 50
@@ -86,21 +89,24 @@ class Linear:
     timeout_minutes: int = 120
     """SageMaker rolls back what is not done by then."""
 
-    def __post_init__(self) -> None:
-        faults = [
-            *out_of_range("step_percent", self.step_percent, 10, 50),
-            *_wait_faults(self.wait_minutes, self.keep_old_minutes),
-        ]
-        waits = 0 if faults else math.ceil(100 / self.step_percent) * self.wait_minutes + self.keep_old_minutes
-        raise_if_any("deployment Linear", [*faults, *_timeout_faults(self.timeout_minutes, waits, 1)])
+    def _faults(self) -> Iterable[str]:
+        yield from out_of_range("step_percent", self.step_percent, 10, 50)
+        yield from _minute_faults(self.wait_minutes, self.timeout_minutes, self.keep_old_minutes)
 
-    def faults(self, instances: int) -> Iterable[str]:
+    def _rules(self) -> Iterable[Rule]:
+        yield ("step_percent", "wait_minutes", "keep_old_minutes", "timeout_minutes"), self._timeout_faults()
+
+    def _timeout_faults(self) -> Iterable[str]:
+        steps = math.ceil(100 / self.step_percent)
+        yield from _too_early(self.timeout_minutes, steps * self.wait_minutes + self.keep_old_minutes, 1)
+
+    def misfits(self, instances: int) -> Iterable[str]:
         """What does not fit a fleet that may be as small as `instances`."""
         yield from _too_few("Linear", "step_percent", self.step_percent, instances)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rolling:
+class Rolling(Settings):
     """New instances replace old ones in batches: no more than a batch is there twice, where capacity is scarce."""
 
     batch_percent: int = 50
@@ -112,19 +118,23 @@ class Rolling:
     timeout_minutes: int = 240
     """SageMaker rolls back what is not done by then. Each batch has to come up in it."""
 
-    def __post_init__(self) -> None:
-        faults = [*out_of_range("batch_percent", self.batch_percent, 5, 50), *_wait_faults(self.wait_minutes)]
-        batches = 0 if faults else math.ceil(100 / self.batch_percent)
-        faults += _timeout_faults(self.timeout_minutes, batches * self.wait_minutes if batches else 0, batches)
-        raise_if_any("deployment Rolling", faults)
+    def _faults(self) -> Iterable[str]:
+        yield from out_of_range("batch_percent", self.batch_percent, 5, 50)
+        yield from _minute_faults(self.wait_minutes, self.timeout_minutes)
 
-    def faults(self, instances: int) -> Iterable[str]:
+    def _rules(self) -> Iterable[Rule]:
+        yield ("batch_percent", "wait_minutes", "timeout_minutes"), self._timeout_faults()
+
+    def _timeout_faults(self) -> Iterable[str]:
+        batches = math.ceil(100 / self.batch_percent)
+        yield from _too_early(self.timeout_minutes, batches * self.wait_minutes, batches)
+
+    def misfits(self, instances: int) -> Iterable[str]:
         """What does not fit a fleet that may be as small as `instances`."""
         yield from _too_few("Rolling", "batch_percent", self.batch_percent, instances)
 
 
 Deployment = AllAtOnce | Canary | Linear | Rolling
-KINDS = (AllAtOnce, Canary, Linear, Rolling)
 
 
 def default_deployment(instances: int) -> Deployment:
@@ -132,20 +142,17 @@ def default_deployment(instances: int) -> Deployment:
     return Canary() if instances >= 2 else AllAtOnce()
 
 
-def _wait_faults(wait_minutes: int, keep_old_minutes: int = 0) -> list[str]:
-    return [
-        *out_of_range("wait_minutes", wait_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES),
-        *out_of_range("keep_old_minutes", keep_old_minutes, 0, LONGEST_WAIT_MINUTES),
-    ]
+def _minute_faults(wait_minutes: object, timeout_minutes: object, keep_old_minutes: object = 0) -> Iterable[str]:
+    yield from out_of_range("wait_minutes", wait_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES)
+    yield from out_of_range("keep_old_minutes", keep_old_minutes, 0, LONGEST_WAIT_MINUTES)
+    yield from out_of_range("timeout_minutes", timeout_minutes, 10, LONGEST_DEPLOYMENT_MINUTES)
 
 
-def _timeout_faults(timeout_minutes: int, waits_minutes: int, fleet_starts: int) -> list[str]:
-    if faults := [*out_of_range("timeout_minutes", timeout_minutes, 10, LONGEST_DEPLOYMENT_MINUTES)]:
-        return faults
+def _too_early(timeout_minutes: int, waits_minutes: int, fleet_starts: int) -> Iterable[str]:
     if timeout_minutes >= (wanted := waits_minutes + fleet_starts * FLEET_START_MINUTES):
-        return []
+        return
     least = f"give at least {wanted}" if wanted <= LONGEST_DEPLOYMENT_MINUTES else "give larger steps or shorter waits"
-    return [f"timeout_minutes is {timeout_minutes}, but waits and starting instances can take {wanted}: {least}"]
+    yield f"timeout_minutes is {timeout_minutes}, but waits and starting instances can take {wanted}: {least}"
 
 
 def _too_few(kind: str, field: str, percent: int, instances: int) -> Iterable[str]:
