@@ -120,6 +120,17 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         (components, {"gpus_per_copy": 9}, "gpus_per_copy is 9: give a whole number from 1 to 8"),
         (components, {"memory_mb_per_copy": 64}, "memory_mb_per_copy is 64: give a whole number from 128"),
         (components, {"cpus_per_copy": 0}, "cpus_per_copy is 0: give a whole number from 1 to 192"),
+        (components, {"gpus_per_copy": 2}, "gpus_per_copy is 2: ml.g5.xlarge has 1; give no more"),
+        (
+            components,
+            {"memory_mb_per_copy": 16_384},
+            "memory_mb_per_copy is 16384: ml.g5.xlarge has 16384, and needs some itself; give less",
+        ),
+        (
+            components,
+            {"instance_type": "ml.c5.large", "cpus_per_copy": 3, "memory_mb_per_copy": 1_024},
+            "cpus_per_copy is 3: ml.c5.large has 2; give no more",
+        ),
         # batch
         (batch, {"named_packages": "yes"}, "named_packages is 'yes': give True or False"),
         (batch, {"max_payload_mb": 7}, "max_payload_mb is 7: give a whole number from 1 to 6"),

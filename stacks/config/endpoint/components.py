@@ -17,6 +17,8 @@ from stacks.config.endpoint.deployment import AllAtOnce, Canary, Deployment, Lin
 from stacks.config.endpoint.modes import Mode, refusal
 from stacks.config.endpoint.working_hours import WorkingHours
 from stacks.config.settings import Rule
+from stacks.hosting_types import gpus, memory_mb
+from stacks.instance_types import has_gpu, vcpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class InferenceComponents(EndpointSettings):
         yield from latency_faults(self.max_latency_ms)
         yield from type_faults(self.instance_type, "endpoint")
         yield from size_faults("copies", self.min_copies, self.max_copies, least=0)
-        yield from out_of_range("memory_mb_per_copy", self.memory_mb_per_copy, 128, 2_000_000)
+        yield from out_of_range("memory_mb_per_copy", self.memory_mb_per_copy, 128, 4_194_304)
         yield from out_of_range("gpus_per_copy", self.gpus_per_copy, 1, 8)
         yield from out_of_range("cpus_per_copy", self.cpus_per_copy, 1, 192)
         yield from out_of_range("requests_per_copy", self.requests_per_copy, 1, SERVER_REQUESTS)
@@ -90,9 +92,22 @@ class InferenceComponents(EndpointSettings):
             yield f"deployment is {type(given).__name__}: {refusal(self.mode, 'canary')}; give Rolling or AllAtOnce()"
 
     def _rules(self) -> Iterable[Rule]:
+        yield ("instance_type", "memory_mb_per_copy", "gpus_per_copy", "cpus_per_copy"), self._room_faults()
         yield ("instance_type", "min_copies", "max_copies", "working_hours"), self._scaling_faults()
         yield ("min_copies", "max_copies", "deployment"), self._deployment_faults()
         yield ("min_copies", "working_hours"), self._hours_faults()
+
+    def _room_faults(self) -> Iterable[str]:
+        """A copy that no instance has room for is never placed. Of its memory an instance keeps some for itself."""
+        given, most = self.instance_type, memory_mb(self.instance_type)
+        if self.memory_mb_per_copy >= most:
+            has = f"{given} has {most}, and needs some itself"
+            yield f"memory_mb_per_copy is {self.memory_mb_per_copy}: {has}; give less"
+        if has_gpu(given):
+            if self.gpus_per_copy > gpus(given):
+                yield f"gpus_per_copy is {self.gpus_per_copy}: {given} has {gpus(given)}; give no more"
+        elif self.cpus_per_copy > vcpus(given):
+            yield f"cpus_per_copy is {self.cpus_per_copy}: {given} has {vcpus(given)}; give no more"
 
     def _scaling_faults(self) -> Iterable[str]:
         lowest = 0 if self.working_hours else self.min_copies
