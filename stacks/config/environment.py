@@ -1,5 +1,6 @@
 """One environment: an account and region, and the settings of all that is in it."""
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
@@ -14,7 +15,9 @@ from stacks.config.people import People, role_account
 from stacks.config.settings import Rule, Settings
 from stacks.config.training import Training
 from stacks.config.workbench import NEEDED_ENDPOINTS, Workbench
+from stacks.deep_learning_containers import registry_account
 from stacks.instance_types import has_gpu
+from stacks.regions import REGIONS
 
 NAME = r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?"  # AWS takes no name of an endpoint that ends in a hyphen
 
@@ -77,7 +80,9 @@ class Environment(Settings):
         if self.name == "delivery":
             yield "name is 'delivery': that is the stage of the accounts themselves; give another"
         yield from not_matching("account", self.account, r"\d{12}", "the twelve digits of an AWS account")
-        yield from not_matching("region", self.region, r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as eu-central-1")
+        if self.region not in [*REGIONS]:  # of any type, one that cannot be in a set too
+            near = difflib.get_close_matches(str(self.region), REGIONS, n=3) or ["eu-central-1"]
+            yield f"region is {self.region!r}: give a region that SageMaker is in, such as {', '.join(near)}"
         ceiling: object = self.monthly_ceiling_usd
         number = isinstance(ceiling, int | float) and not isinstance(ceiling, bool)
         if ceiling is not None and not (number and 0 < ceiling < float("inf")):  # type: ignore[operator]
@@ -94,6 +99,7 @@ class Environment(Settings):
         yield ("account", "endpoint"), self._faults_of_invokers()
         yield ("network", "endpoint"), self._faults_of_the_mode()
         yield ("training", "endpoint"), self._faults_of_the_image()
+        yield ("training", "region"), self._faults_of_bases()
         yield ("training", "region", "account"), self._faults_of_the_plan()
         yield ("network", "name"), self._faults_of_privacy()
         yield ("network", "region"), self._faults_of_zones()
@@ -127,6 +133,13 @@ class Environment(Settings):
                 yield f"endpoint.instance_type is {type_}, which has {'a' if has_gpu(type_) else 'no'} GPU, {made}"
         if isinstance(self.endpoint, Serverless) and target == "gpu":
             yield f"endpoint is Serverless, on CPUs, {made}"
+
+    def _faults_of_bases(self) -> Iterable[str]:
+        if self.training is not None and self.training.image_target == "gpu":
+            try:
+                registry_account(self.region)
+            except ValueError as fault:
+                yield f"region is {self.region!r}, and training.image_target gpu: {fault}"
 
     def _faults_of_the_plan(self) -> Iterable[str]:
         plan = self.training.capacity if self.training is not None else None

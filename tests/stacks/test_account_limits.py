@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import botocore.session
 import pytest
 
 from environments import STAGING
@@ -34,10 +35,12 @@ from stacks.config.checks import SettingsError
 from stacks.config.endpoint.base import SERVER_BODY_MB
 from stacks.config.settings import Settings
 from stacks.constructs.served_model import GPU_INFERENCE_AMI
+from stacks.deep_learning_containers import ACCOUNTS
 from stacks.hosting_types import ENDPOINT_SIZES, gpus, memory_mb
 from stacks.instance_types import FAMILIES, GPU_FAMILIES, family, has_gpu, has_local_disk, vcpus
 from stacks.notebook_types import NOTEBOOK_SIZES
 from stacks.pipeline_definition import training_definition
+from stacks.regions import REGIONS
 from stacks.training_types import IN_TRAINING_PLANS, MACHINES, takes_processing
 from tests.stacks.request_check import faults, service_model
 from tests.stacks.test_pipeline_definition import AROUND, resolved, steps
@@ -314,6 +317,17 @@ def test_serverless_memory_and_concurrency_are_what_the_api_has(memory_mb: int) 
     assert settings(lambda: Serverless(memory_mb=memory_mb, max_concurrency=200)) is None
     assert settings(lambda: Serverless(memory_mb=memory_mb + 512)) is not None
     assert settings(lambda: Serverless(memory_mb=memory_mb, max_concurrency=201)) is not None
+
+
+def test_the_regions_are_sagemakers() -> None:
+    session = botocore.session.get_session()
+    known = {
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("sagemaker", partition)
+    }
+    assert known <= REGIONS
+    assert REGIONS - known <= set(ACCOUNTS)  # newer than botocore's table
 
 
 def test_a_copy_of_a_component_has_room_on_its_instance_and_none_beyond() -> None:

@@ -157,7 +157,12 @@ def test_nothing_trains_by_itself_unless_somebody_wants_it() -> None:
         ({"name": "Prod EU"}, "name is 'Prod EU': give up to 20 lower-case letters, digits and hyphens"),
         ({"account": "12345"}, "account is '12345': give the twelve digits of an AWS account"),
         ({"account": 123456789012}, "account is 123456789012: give the twelve digits"),
-        ({"region": "eu"}, "region is 'eu': give an AWS region such as eu-central-1"),
+        ({"region": "eu"}, "region is 'eu': give a region that SageMaker is in, such as"),
+        (
+            {"region": "eu-centrl-1"},
+            "region is 'eu-centrl-1': give a region that SageMaker is in, such as eu-central-1,",
+        ),
+        ({"region": "eu-central-9", "monthly_ceiling_usd": None}, "region is 'eu-central-9': give a region"),
         (
             {"endpoint": RealTime(instance_type="ml.g5.xlarge", invokers=("arn:aws:iam::444444444444:role/app",))},
             "endpoint.invokers holds arn:aws:iam::444444444444:role/app: give roles of account 333333333333",
