@@ -14,6 +14,7 @@ from stacks.config.checks import (
 )
 from stacks.config.settings import Rule, Settings
 from stacks.instance_types import has_gpu, has_local_disk
+from stacks.recipes import recipe_names
 from stacks.training_types import MACHINES, machine, processing_machine
 
 ImageTarget = Literal["cpu", "gpu"]
@@ -79,9 +80,8 @@ class Training(Settings):
     """Whether a run with the defaults begins when an object proteins/READY is put into the data bucket."""
 
     def _faults(self) -> Iterable[str]:
-        yield from not_matching(
-            "recipe", self.recipe, r"[a-z0-9][a-z0-9_]*", "the name of a file in model_code/recipes, such as demo"
-        )
+        if self.recipe not in (recipes := recipe_names()):
+            yield f"recipe is {self.recipe!r}: give the name of a file in model_code/recipes, {', '.join(recipes)}"
         yield from not_matching(
             "init",
             self.init,

@@ -34,7 +34,11 @@ assert PROD.network is not None
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"recipe": "Demo recipe"}, "recipe is 'Demo recipe': give the name of a file in model_code/recipes"),
+        ({"recipe": "Demo recipe"}, "recipe is 'Demo recipe': give the name of a file in model_code/recipes, 120m_"),
+        (
+            {"recipe": "dmeo"},
+            "recipe is 'dmeo': give the name of a file in model_code/recipes, 120m_stage1, 120m_",
+        ),
         (
             {"init": "hf:owner/name"},
             "init is 'hf:owner/name': give scratch, s3://bucket/prefix or hf:owner/name@revision",
