@@ -161,8 +161,13 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         ),
         (queued, {"deployment": Linear()}, "deployment is Linear, but the fleet may be as small as 0"),
         (realtime, {"deployment": Rolling()}, "deployment is Rolling, but the fleet may be as small as 1"),
+        (
+            realtime,
+            {"deployment": AllAtOnce(), "max_instances": 10},
+            "but there can be 10 instances: give bake_minutes, so that alarms can take a bad release back",
+        ),
         (fleet, {"deployment": Canary(percent=10)}, "of 4 instances that is less than one; give percent at least 25"),
-        (fleet, {"deployment": AllAtOnce()}, "AllAtOnce(bake_minutes=0), but there are 4 instances"),
+        (fleet, {"deployment": AllAtOnce()}, "AllAtOnce(bake_minutes=0), but there can be 4 instances"),
         (
             fleet,
             {"deployment": Rolling(), "shadow": Shadow(instance_type=GPU)},
@@ -247,15 +252,18 @@ def test_all_settings_of_other_modes_are_refused_at_once_each_with_its_reason() 
     ("endpoint", "kind"),
     [
         (realtime(), AllAtOnce()),
-        (realtime(max_instances=3), AllAtOnce()),
+        (realtime(max_instances=3), AllAtOnce(bake_minutes=10)),
         (realtime(min_instances=2, max_instances=3), Canary()),
         (queued(), AllAtOnce()),
+        (queued(max_instances=2), AllAtOnce(bake_minutes=10)),
         (queued(min_instances=2, max_instances=2), Canary()),
         (components(), AllAtOnce()),
         (components(min_copies=2, max_copies=2), Rolling()),
     ],
 )
-def test_a_fleet_that_always_has_a_half_is_replaced_in_two_steps(endpoint: RealTime, kind: object) -> None:
+def test_a_fleet_is_replaced_in_two_steps_or_under_alarms_where_its_size_lets_it(
+    endpoint: RealTime, kind: object
+) -> None:
     assert endpoint.kind_of_deployment == kind
 
 

@@ -13,7 +13,7 @@ from stacks.config.endpoint.base import (
     size_faults,
     type_faults,
 )
-from stacks.config.endpoint.deployment import Deployment, default_deployment
+from stacks.config.endpoint.deployment import Deployment, default_deployment, misfits
 from stacks.config.endpoint.modes import Mode
 from stacks.config.endpoint.working_hours import WorkingHours
 from stacks.config.settings import Rule
@@ -56,7 +56,8 @@ class Async(EndpointSettings):
     """The alarm rings when the oldest request has waited longer."""
 
     deployment: Deployment | None = None
-    """How a release replaces the one before. None: a canary of half from two instances on, else all at once."""
+    """How a release replaces the one before. None: a canary of half where there are always two instances, all at once
+    under the alarms where there can be, else all at once."""
 
     working_hours: WorkingHours | None = None
     """Within them min_instances stay up; outside there are none until somebody asks. None: the same day and night."""
@@ -77,7 +78,7 @@ class Async(EndpointSettings):
     @property
     def kind_of_deployment(self) -> Deployment:
         """What `deployment` says, or its default."""
-        return self.deployment or default_deployment(self.min_instances)
+        return self.deployment or default_deployment(self.min_instances, self.max_instances)
 
     def _faults(self) -> Iterable[str]:
         yield from self._common_faults()
@@ -106,7 +107,7 @@ class Async(EndpointSettings):
         yield from scaling_faults(self.instance_type, lowest, self.max_instances)
 
     def _deployment_faults(self) -> Iterable[str]:
-        yield from self.kind_of_deployment.misfits(self.min_instances)
+        yield from misfits(self.kind_of_deployment, self.min_instances, self.max_instances)
 
     def _hours_faults(self) -> Iterable[str]:
         if self.working_hours is not None and self.min_instances == 0:

@@ -13,7 +13,7 @@ from stacks.config.endpoint.base import (
     size_faults,
     type_faults,
 )
-from stacks.config.endpoint.deployment import AllAtOnce, Canary, Deployment, Linear, Rolling
+from stacks.config.endpoint.deployment import AllAtOnce, Canary, Deployment, Linear, Rolling, misfits
 from stacks.config.endpoint.modes import Mode, refusal
 from stacks.config.endpoint.working_hours import WorkingHours
 from stacks.config.settings import Rule
@@ -118,7 +118,7 @@ class InferenceComponents(EndpointSettings):
         if isinstance(kind, AllAtOnce) and kind.bake_minutes:
             yield "deployment is AllAtOnce with bake_minutes, which inference components do not have: give AllAtOnce()"
         else:
-            yield from kind.misfits(self.min_copies)
+            yield from misfits(kind, self.min_copies, self.min_copies)
 
     def _hours_faults(self) -> Iterable[str]:
         if self.working_hours is not None and self.min_copies == 0:

@@ -14,6 +14,9 @@ from stacks.config.settings import Rule, Settings
 ALARM_MINUTES = 3
 """How long the alarm on server errors needs to ring. A shorter wait would watch nothing."""
 
+BAKE_MINUTES = 10
+"""How long both fleets of a size that scaling chooses are there, unless a setting says otherwise."""
+
 FLEET_START_MINUTES = 20
 """Reckoned for instances to come up: ten minutes to fetch the model, ten to answer /ping (constructs/variant.py)."""
 
@@ -23,7 +26,7 @@ LONGEST_DEPLOYMENT_MINUTES = 480  # MaximumExecutionTimeoutInSeconds: 600 to 28,
 
 @dataclass(frozen=True, kw_only=True)
 class AllAtOnce(Settings):
-    """All requests go over at once, when the whole new fleet is healthy. For fleets of one, which have no half."""
+    """All requests go over at once, when the whole new fleet is healthy. For fleets that can be of one."""
 
     bake_minutes: int = 0
     """The old fleet stays this long (and is paid for), and the alarms can bring it back. 0: it goes at once."""
@@ -32,14 +35,6 @@ class AllAtOnce(Settings):
         if self.bake_minutes != 0:
             for fault in out_of_range("bake_minutes", self.bake_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES):
                 yield f"{fault}, or 0"
-
-    def misfits(self, instances: int) -> Iterable[str]:
-        """What does not fit a fleet that may be as small as `instances`."""
-        if instances >= 2 and self.bake_minutes == 0:
-            yield (
-                f"deployment is AllAtOnce(bake_minutes=0), but there are {instances} instances: give Canary, Linear or "
-                "Rolling, or bake_minutes, so that alarms can take a bad release back"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +62,6 @@ class Canary(Settings):
 
     def _timeout_faults(self) -> Iterable[str]:
         yield from _too_early(self.timeout_minutes, self.wait_minutes + self.keep_old_minutes, 1)
-
-    def misfits(self, instances: int) -> Iterable[str]:
-        """What does not fit a fleet that may be as small as `instances`."""
-        yield from _too_few("Canary", "percent", self.percent, instances)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +91,6 @@ class Linear(Settings):
         steps = math.ceil(100 / self.step_percent)
         yield from _too_early(self.timeout_minutes, steps * self.wait_minutes + self.keep_old_minutes, 1)
 
-    def misfits(self, instances: int) -> Iterable[str]:
-        """What does not fit a fleet that may be as small as `instances`."""
-        yield from _too_few("Linear", "step_percent", self.step_percent, instances)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rolling(Settings):
@@ -129,17 +116,33 @@ class Rolling(Settings):
         batches = math.ceil(100 / self.batch_percent)
         yield from _too_early(self.timeout_minutes, batches * self.wait_minutes, batches)
 
-    def misfits(self, instances: int) -> Iterable[str]:
-        """What does not fit a fleet that may be as small as `instances`."""
-        yield from _too_few("Rolling", "batch_percent", self.batch_percent, instances)
-
 
 Deployment = AllAtOnce | Canary | Linear | Rolling
 
 
-def default_deployment(instances: int) -> Deployment:
-    """For a fleet that may be as small as `instances`: a canary of half where there is a half."""
-    return Canary() if instances >= 2 else AllAtOnce()
+def default_deployment(least: int, most: int) -> Deployment:
+    """For a fleet of `least` to `most` instances: a canary of half where there always is a half; all at once under the
+    alarms where there may be several; and as SageMaker does by itself where there is one at most."""
+    if least >= 2:
+        return Canary()
+    return AllAtOnce(bake_minutes=BAKE_MINUTES if most >= 2 else 0)
+
+
+def misfits(kind: Deployment, least: int, most: int) -> Iterable[str]:
+    """What does not fit a fleet of `least` to `most` instances."""
+    match kind:
+        case AllAtOnce(bake_minutes=0) if most >= 2:
+            others = "Canary, Linear or Rolling, or " if least >= 2 else ""
+            yield (
+                f"deployment is AllAtOnce(bake_minutes=0), but there can be {most} instances: give "
+                f"{others}bake_minutes, so that alarms can take a bad release back"
+            )
+        case Canary():
+            yield from _too_few("Canary", "percent", kind.percent, least)
+        case Linear():
+            yield from _too_few("Linear", "step_percent", kind.step_percent, least)
+        case Rolling():
+            yield from _too_few("Rolling", "batch_percent", kind.batch_percent, least)
 
 
 def _minute_faults(wait_minutes: object, timeout_minutes: object, keep_old_minutes: object = 0) -> Iterable[str]:

@@ -14,7 +14,7 @@ from stacks.config.endpoint.base import (
     size_faults,
     type_faults,
 )
-from stacks.config.endpoint.deployment import AllAtOnce, Deployment, Rolling, default_deployment
+from stacks.config.endpoint.deployment import AllAtOnce, Deployment, Rolling, default_deployment, misfits
 from stacks.config.endpoint.modes import Mode, refusal
 from stacks.config.endpoint.working_hours import WorkingHours
 from stacks.config.settings import Rule, Settings
@@ -83,7 +83,8 @@ class RealTime(EndpointSettings):
     """Slowest acceptable model latency (99th percentile of five minutes): above it the alarm rings."""
 
     deployment: Deployment | None = None
-    """How a release replaces the one before. None: a canary of half from two instances on, else all at once."""
+    """How a release replaces the one before. None: a canary of half where there are always two instances, all at once
+    under the alarms where there can be, else all at once."""
 
     capture: Capture | None = None
     """None: nothing that people send is kept."""
@@ -111,7 +112,7 @@ class RealTime(EndpointSettings):
     @property
     def kind_of_deployment(self) -> Deployment:
         """What `deployment` says, or its default."""
-        return self.deployment or default_deployment(self.min_instances)
+        return self.deployment or default_deployment(self.min_instances, self.max_instances)
 
     def _faults(self) -> Iterable[str]:
         yield from self._common_faults()
@@ -132,7 +133,7 @@ class RealTime(EndpointSettings):
         yield ("working_hours", *sizes), self._hours_faults()
 
     def _deployment_faults(self) -> Iterable[str]:
-        yield from self.kind_of_deployment.misfits(self.min_instances)
+        yield from misfits(self.kind_of_deployment, self.min_instances, self.max_instances)
 
     def _hours_faults(self) -> Iterable[str]:
         if self.working_hours is not None and self.scales and self.min_instances == 1:
