@@ -60,8 +60,8 @@ class Environment(Settings):
     """A notebook in the network. None: there is none."""
 
     monthly_ceiling_usd: float | None = None
-    """An environment whose standing parts can cost more in a month is refused: endpoint at its largest, network, key
-    (stacks/config/monthly_cost.py; prices.json). Runs of the pipeline come on top. None: no ceiling."""
+    """An environment whose standing parts can cost more in a month is refused: endpoint at its largest, network, key,
+    warm pool (stacks/config/monthly_cost.py; prices.json). Runs of the pipeline come on top. None: no ceiling."""
 
     permissions_boundary: str | None = None
     """The name of a managed policy that every role of the environment gets as its boundary: `amplify-boundary`, once

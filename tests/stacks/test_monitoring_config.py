@@ -20,6 +20,7 @@ from stacks.config import (
     Serverless,
     SettingsError,
     Shadow,
+    WarmPool,
     WorkingHours,
 )
 from stacks.config.monthly_cost import HOURS_A_MONTH, hours_a_month, monthly_cost
@@ -195,6 +196,26 @@ def test_the_network_costs_each_endpoint_in_each_zone() -> None:
     [line] = [line for line in monthly_cost(PROD).lines if "interface" in line.what]
     assert line.most == pytest.approx(8 * 3 * 730 * 0.01)
     assert line.low == line.expected == line.most
+
+
+def test_a_warm_pool_can_wait_all_month_long_on_the_dearest_type_that_a_run_may_name() -> None:
+    assert DEV.training is not None
+    types = ("ml.g5.xlarge", "ml.g5.12xlarge")
+    training = replace(
+        DEV.training, capacity=WarmPool(keep_alive_minutes=30), instance_types=types, max_instance_count=2
+    )
+    pooled = replace(DEV, training=training, monthly_ceiling_usd=None)
+    [line] = [line for line in monthly_cost(pooled).lines if "warm pool" in line.what]
+    dearest = prices.instance_hour("ml.g5.12xlarge", "us-east-1")
+    assert isinstance(dearest, Price)
+    assert (line.low, line.most) == (0, pytest.approx(2 * 730 * dearest.usd))
+    assert line.what == "warm pool, 1,460 hours of ml.g5.12xlarge"
+    [fault] = replace(pooled, monthly_ceiling_usd=750).faults
+    assert "+ warm pool, 1,460 hours of ml.g5.12xlarge" in fault
+    unknown = replace(training, instance_types=("ml.g5.xlarge", "ml.p4de.24xlarge"))
+    assert isinstance(prices.instance_hour("ml.p4de.24xlarge", "us-east-1"), Unknown)
+    assert "the price of warm pool" in str(replace(pooled, training=unknown, monthly_ceiling_usd=750).faults)
+    assert not [line for line in monthly_cost(DEV).lines if "warm pool" in line.what]
 
 
 def test_days_and_hours_are_those_of_the_setting() -> None:
