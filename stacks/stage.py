@@ -106,6 +106,7 @@ class AmplifyStage(cdk.Stage):
                 registry=registry,
                 vpc=network.serving if network is not None else None,
             )
+            endpoint.add_stack_dependency(people)  # a release that fails ends the deployment: rights come before it
         if environment.workbench is not None:
             if network is None or project is None:
                 raise ValueError("a workbench needs a network, and the project's folder")
