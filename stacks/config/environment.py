@@ -148,7 +148,7 @@ class Environment(Settings):
             yield f"training.capacity.arn is {plan.arn}: give a plan of this region and account, …{here}…"
 
     def _faults_of_privacy(self) -> Iterable[str]:
-        if self.network is None and self.name not in MAY_LACK_A_NETWORK:
+        if self.network is None and self.serves_others:
             yield (
                 f"network is None: only {' and '.join(MAY_LACK_A_NETWORK)} may do without; give a Network, so that "
                 "jobs and endpoints have no route to the internet"
@@ -229,6 +229,11 @@ class Environment(Settings):
         drift = 1 if self.monitoring.drift else 0
         notebook = 1 if self.workbench else 0
         return ADDRESSES_PER_INSTANCE * (training + drift + 2 * self.endpoint.most_instances) + notebook
+
+    @property
+    def serves_others(self) -> bool:
+        """Whether anybody but its makers depends on it."""
+        return self.name not in MAY_LACK_A_NETWORK
 
     @property
     def tags(self) -> dict[str, str]:

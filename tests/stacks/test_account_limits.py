@@ -264,7 +264,7 @@ def test_a_job_that_the_notes_refuse_is_seen(change: dict[str, Any], fault: str)
 
 
 def test_a_job_of_several_machines_without_the_fast_network_is_warned_of() -> None:
-    """Allowed, since it works: synthesis says it (tests/stacks/test_slow_networks.py)."""
+    """Allowed, since it works: synthesis says it (tests/stacks/test_remarks.py)."""
     assert {MACHINES[type_].efa for type_ in ("ml.g5.xlarge", "ml.p4d.24xlarge")} == {False, True}
 
 
