@@ -50,6 +50,9 @@ def all_environments() -> tuple[Mapping[str, Environment], Delivery | None]:
         raise OperateError(
             str(error), todo="Nothing was done. Mend these values, and run the same command again."
         ) from None
+    except Exception as error:  # a name that is none, a comma too few: in Python's own words
+        what = f"environments.py cannot be read: {type(error).__name__}: {error}"
+        raise OperateError(what, todo="Nothing was done. `.venv/bin/python environments.py` shows the line.") from None
     return ENVIRONMENTS, DELIVERY
 
 

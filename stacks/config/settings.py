@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Self, get_type_hints
 
 from stacks.config.checks import raise_if_any
-from stacks.config.types import fits, shown, wanted
+from stacks.config.types import brief, fits, shown, wanted
 
 Rule = tuple[tuple[str, ...], Iterable[str]]
 """The fields that a rule reads, and what it finds wrong. A generator: nothing is read before it is asked."""
@@ -33,14 +33,14 @@ class _Tolerant(type):
     """Makes settings of whatever is given: a field left out, and one that does not exist, are faults like others."""
 
     def __call__(cls, *by_position: Any, **given: Any) -> Any:
-        if by_position:
-            return super().__call__(*by_position, **given)  # TypeError, as of any dataclass with names only
         known = fields(cls)  # type: ignore[arg-type]
         names = sorted(field.name for field in known)
         needed = {field.name: LEFT_OUT for field in known if field.default is field.default_factory is MISSING}
         made = super().__call__(**needed | {name: value for name, value in given.items() if name in names})
-        strangers = tuple(cls._stranger(name, names) for name in given if name not in names)  # type: ignore[attr-defined]
-        object.__setattr__(made, "_strangers", strangers)
+        strangers = [cls._stranger(name, names) for name in given if name not in names]  # type: ignore[attr-defined]
+        for value in by_position:
+            strangers.append(f"a value without a name is {brief(value)}: give it as one of {', '.join(names)}")
+        object.__setattr__(made, "_strangers", tuple(strangers))
         return made
 
 

@@ -337,8 +337,9 @@ def test_settings_cannot_be_changed_after_they_were_checked() -> None:
 
 
 def test_settings_are_given_by_name() -> None:
-    with pytest.raises(TypeError):
-        Environment("prod").check()  # type: ignore[misc,call-arg]
+    told = RealTime("ml.g5.xlarge").faults  # type: ignore[misc,call-arg]
+    assert told[0].startswith("a value without a name is 'ml.g5.xlarge': give it as one of capture, deployment,")
+    assert told[1].startswith("instance_type is missing")
 
 
 def test_the_environments_are_the_four_of_the_project_each_in_its_own_account() -> None:

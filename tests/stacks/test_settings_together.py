@@ -122,6 +122,13 @@ def test_a_command_ends_with_the_same_message_before_it_does_anything(mistaken: 
     assert not (mistaken / "state").exists()
 
 
+def test_a_file_that_python_cannot_read_is_no_fault_of_the_command(mistaken: Path) -> None:
+    (mistaken / "environments.py").write_text("ENVIRONMENTS = Netwrok()\n", encoding="utf-8")
+    code, _, told = run(mistaken, "-m", "operate.cli", "train")
+    assert code == 1
+    assert told.startswith("✗ environments.py cannot be read: NameError: name 'Netwrok' is not defined\n→ Nothing was")
+
+
 def test_help_does_not_want_right_settings(mistaken: Path) -> None:
     assert run(mistaken, "-m", "operate.cli", "train", "--help")[0] == 0
 
