@@ -4,6 +4,7 @@
     POST /invocations           a request's body (amplify_lm/bodies.py) → its answer, or {"code", "message", "where"}
     GET  /execution-parameters  how batch transform should call
     GET  /metrics               Prometheus text
+    GET  /openapi.json          all of this for machines
 
 It listens before the model is loaded. SIGTERM drains: what was admitted is answered, what comes is refused with 503,
 and within 30 seconds the process ends with exit code 0. A model that cannot be served ends it with exit code 1.
@@ -23,7 +24,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 from amplify_lm import container
@@ -76,6 +77,7 @@ class Endpoint:
                 Route("/invocations", self.invocations, methods=["POST"]),
                 Route("/execution-parameters", self.execution_parameters),
                 Route("/metrics", self.metrics),
+                Route("/openapi.json", self.openapi),
             ],
             exception_handlers={HTTPException: _no_such_route},
             lifespan=self._lifespan,
@@ -150,6 +152,9 @@ class Endpoint:
 
     async def metrics(self, _request: Request) -> Response:
         return PlainTextResponse(self._telemetry.prometheus(self._gauges()), media_type="text/plain; version=0.0.4")
+
+    async def openapi(self, _request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(_document))
 
     async def invocations(self, request: Request) -> Response:
         """Answer one request, whatever it is; count and log it at its end, which a stream has later."""
@@ -228,6 +233,12 @@ class Endpoint:
         return {name: float(value) for name, value in values.items()}
 
 
+def _document() -> dict[str, Any]:
+    from amplify_lm import openapi
+
+    return openapi.document()
+
+
 def _load_predictor(model_dir: Path, batch_tokens: int) -> Predictor:
     import inference
 
@@ -242,7 +253,7 @@ def _unavailable(phase: Phase) -> RequestError:
 async def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    wanted = "POST /invocations, GET /ping, GET /metrics or GET /execution-parameters is wanted"
+    wanted = "POST /invocations, GET /ping, GET /metrics, GET /openapi.json or GET /execution-parameters is wanted"
     body = {"code": code, "message": f"{request.method} {request.url.path[:60]}: {wanted}", "where": "path"}
     return JSONResponse(body, error.status_code, error.headers)
 
