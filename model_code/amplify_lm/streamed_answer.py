@@ -60,7 +60,8 @@ class StreamedAnswer(Response):
             finally:
                 for task in (producing, delivering, gone):
                     task.cancel()
-                await asyncio.wait((producing, delivering, gone))  # nothing of them touches what is given back
+                # Nothing of them touches what is given back; and an error that nobody was left to be told is seen.
+                await asyncio.gather(producing, delivering, gone, return_exceptions=True)
 
     async def _deliver(self, producing: asyncio.Future[None], scope: Scope, receive: Receive, send: Send) -> None:
         started = False

@@ -18,7 +18,8 @@ from tests.model.server_process import Server, serving
 from tests.model.serving_model import tiny_model
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
-EXAMPLES = re.findall(r"```http\nPOST /invocations\nContent-Type: ([^\n]*)\n\n((?:(?!```).)*)```\n```json\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLE = r"```http\nPOST /invocations\nContent-Type: ([^\n]*)\n\n((?:(?!```).)*)```\n```json\n(.*?)```"
+EXAMPLES = re.findall(EXAMPLE, PAGE, re.DOTALL)
 MORE = "more of the same"
 
 
