@@ -6,7 +6,17 @@ region change the zones of its network, and the id of the list of S3's addresses
 `Monitoring(alarm_emails=("on-call@example.org",))`; budgets and ceilings are placeholders too.
 """
 
-from stacks.config import Environment, ManagedSpot, Monitoring, Network, OnDemand, RealTime, Training, WorkingHours
+from stacks.config import (
+    Environment,
+    ManagedSpot,
+    Monitoring,
+    Network,
+    OnDemand,
+    Promotion,
+    RealTime,
+    Training,
+    WorkingHours,
+)
 
 LOCAL = Environment(
     name="local",
@@ -53,6 +63,7 @@ STAGING = Environment(
     account="222222222222",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,  # models arrive as releases
+    promotion=Promotion(source="dev", loss_margin=0.01),  # nats a residue: what one seed differs from another
     endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=2),
     network=Network(
         cidr="10.20.0.0/20",
@@ -68,6 +79,7 @@ PROD = Environment(
     account="333333333333",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,
+    promotion=Promotion(source="staging", loss_margin=0.01),
     endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=4, max_latency_ms=2_000),
     network=Network(
         cidr="10.30.0.0/20",

@@ -24,6 +24,7 @@ from stacks.config.environment import Environment
 from stacks.config.monitoring import Drift, Monitoring
 from stacks.config.network import Network
 from stacks.config.people import People
+from stacks.config.promotion import Promotion
 from stacks.config.training import ImageTarget, Training
 from stacks.config.workbench import Workbench
 
@@ -45,6 +46,7 @@ __all__ = [
     "Network",
     "OnDemand",
     "People",
+    "Promotion",
     "RealTime",
     "Rolling",
     "Serverless",
