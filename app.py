@@ -11,6 +11,7 @@ import aws_cdk as cdk
 
 from environments import DELIVERY, ENVIRONMENTS
 from stacks.config import SettingsError
+from stacks.config.promotion import neighbours
 from stacks.delivery import DeliveryStage
 from stacks.release import read_releases
 from stacks.stage import AmplifyStage
@@ -21,10 +22,12 @@ ROOT = Path(__file__).parent
 def add_environments(app: cdk.App) -> None:
     """All environments, whoever deploys which: one commit, one set of templates."""
     releases = read_releases(ROOT / (app.node.try_get_context("releases") or "releases"), ENVIRONMENTS)
+    around = neighbours(ENVIRONMENTS)
     for name, environment in ENVIRONMENTS.items():
         AmplifyStage(
             app,
             environment,
+            neighbours=around[name],
             release=releases.get(name),
             shadow_release=releases.get(f"{name}.shadow"),
             model_code=ROOT / "model_code",

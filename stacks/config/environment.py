@@ -11,6 +11,7 @@ from stacks.config.monitoring import Drift, Monitoring
 from stacks.config.monthly_cost import ceiling_faults
 from stacks.config.network import Network
 from stacks.config.people import People, role_account
+from stacks.config.promotion import Promotion
 from stacks.config.training import Training
 from stacks.config.workbench import NEEDED_ENDPOINTS, Workbench
 from stacks.instance_types import has_gpu
@@ -50,6 +51,9 @@ class Environment:
     people: People = field(default_factory=People)
     """Roles that train, approve, deploy and audit here."""
 
+    promotion: Promotion | None = None
+    """Where releases come from. None: they are made here, and `amplify approve` writes the pin."""
+
     workbench: Workbench | None = None
     """A notebook in the network. None: there is none."""
 
@@ -79,6 +83,7 @@ class Environment:
             *self._faults_of_the_network(),
             *self._faults_of_monitoring(),
             *self._faults_of_people(),
+            *self._faults_of_promotion(),
             *self._faults_of_the_workbench(),
         ]
         if self.training is not None and isinstance(plan := self.training.capacity, TrainingPlan):
@@ -142,6 +147,18 @@ class Environment:
     def _faults_of_people(self) -> Iterable[str]:
         wrong = [*not_a("people", self.people, People)]
         yield from wrong or self.people.strangers(self.account)
+
+    def _faults_of_promotion(self) -> Iterable[str]:
+        promotion: object = self.promotion
+        if promotion is None:
+            return
+        if not isinstance(promotion, Promotion):
+            yield from not_a("promotion", promotion, Promotion)
+        elif not isinstance(self.endpoint, RealTime):
+            yield (
+                f"promotion is given, and the endpoint is of mode {self.endpoint.mode}: the requests that a deployment "
+                "is watched by want answers at once; give a RealTime endpoint, or no promotion"
+            )
 
     def _faults_of_the_workbench(self) -> Iterable[str]:
         workbench: object = self.workbench
