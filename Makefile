@@ -13,6 +13,8 @@ TORCH_INDEX_URL ?=
 QUICK ?=
 KILLS ?= 20
 SEED ?= 1
+BODIES ?= 10000
+DURATION ?= 60
 BASE ?=
 HEAD ?=
 GATE ?= never
@@ -25,7 +27,7 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint types unit e2e proof lifecycle review test-review synth deploy-assembly drift targets snapshots bench parity resume test-gpu clean
+.PHONY: help setup demo down test lint types unit e2e proof lifecycle review test-review synth deploy-assembly drift targets snapshots bench parity resume fuzz overload test-gpu clean
 
 help:           ## list the targets
 	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
@@ -96,6 +98,12 @@ parity: setup   ## the model's numbers against the published weights, where the 
 
 resume: setup   ## kill real runs at random moments, KILLS=20 SEED=1, and hold what they leave against runs left alone
 	PYTHONPATH=model_code:. $(RUN) tests/model/resume_proof.py --kills $(KILLS) --seed $(SEED)
+
+fuzz: setup     ## hostile requests to a started server, BODIES=10000 SEED=1; the last line counts answers by status
+	PYTHONPATH=model_code:. $(RUN) -m tests.model.fuzz_proof --bodies $(BODIES) --seed $(SEED)
+
+overload: setup   ## four times what a started server can answer, DURATION=60 seconds; the last line counts
+	PYTHONPATH=model_code:. $(RUN) -m tests.model.overload_proof --duration $(DURATION) --seed $(SEED)
 
 test-gpu:       ## needs only torch, numpy, safetensors and pytest: PYTHON=<an interpreter that has them>
 	PYTHONPATH=model_code $(PYTHON) -m pytest -q -rs -p no:cacheprovider -c /dev/null --rootdir tests/gpu tests/gpu

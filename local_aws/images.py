@@ -121,7 +121,8 @@ def fetch(image_uri: str, bundle_uri: str, account: str, region: str) -> None:
     if named is None:
         raise ImageError(f"{image_uri} cannot be built: tags are <cpu or gpu>-<SHA-256 of the code bundle>")
     bucket, _, key = bundle_uri.removeprefix("s3://").partition("/")
-    _unpacked(named["sha256"], _bundle(named["sha256"], account, region, bucket=bucket, key=key))
+    with _building:  # of two that fetch one bundle, one would take the folder away that the other looks at
+        _unpacked(named["sha256"], _bundle(named["sha256"], account, region, bucket=bucket, key=key))
 
 
 def push(image_uri: str, account: str, region: str) -> Image:

@@ -9,7 +9,7 @@ It listens before the model is loaded. SIGTERM drains: what was admitted is answ
 and within 30 seconds the process ends with exit code 0. A model that cannot be served ends it with exit code 1.
 
 Run by `launch.py serve`, or `python serve.py`. Environment: SAGEMAKER_BASE_DIR, SAGEMAKER_BIND_TO_PORT,
-AMPLIFY_BIND_HOST, AMPLIFY_QUEUE_TOKENS, AMPLIFY_BATCH_TOKENS.
+AMPLIFY_BIND_HOST, AMPLIFY_QUEUE_TOKENS, AMPLIFY_BATCH_TOKENS, AMPLIFY_LONGEST_WAIT_S.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class ServeSettings:
     port: int = 8080
     queue_tokens: int = 2 * LARGEST_SCAN_TOKENS
     batch_tokens: int = 0  # 0: what suits the device (amplify_lm/predict.py)
+    longest_wait_s: int = 45  # InvokeEndpoint gives up after 60 s, computing and the way there included
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -68,6 +69,8 @@ class ServeSettings:
             raise ValueError(f"AMPLIFY_QUEUE_TOKENS is {self.queue_tokens}; at least 1 is wanted")
         if self.batch_tokens < 0:
             raise ValueError(f"AMPLIFY_BATCH_TOKENS is {self.batch_tokens}; 0 (the device's default) or more is wanted")
+        if self.longest_wait_s < 1:
+            raise ValueError(f"AMPLIFY_LONGEST_WAIT_S is {self.longest_wait_s}; at least 1 is wanted")
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -77,6 +80,7 @@ class ServeSettings:
             port=_whole("SAGEMAKER_BIND_TO_PORT", cls.port),
             queue_tokens=_whole("AMPLIFY_QUEUE_TOKENS", cls.queue_tokens),
             batch_tokens=_whole("AMPLIFY_BATCH_TOKENS", cls.batch_tokens),
+            longest_wait_s=_whole("AMPLIFY_LONGEST_WAIT_S", cls.longest_wait_s),
         )
 
 
@@ -160,6 +164,7 @@ class Endpoint:
             batch_tokens=self._predictor.batch_tokens,
             queue_tokens=self._settings.queue_tokens,
             queue_numbers=MAX_ANSWER_NUMBERS,
+            longest_wait_s=self._settings.longest_wait_s,
         )
         self._start(self._batcher.work())
         if self.phase == "loading":

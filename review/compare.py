@@ -153,7 +153,7 @@ def _cost(assembly: Assembly, environment: str) -> Cost:
 
 
 def _ceilings(base: Assembly, head: Assembly, environment: str) -> tuple[Any, Any]:
-    old, new = (side.settings.get(environment, {}).get("monthly_ceiling_usd") for side in (base, head))
+    old, new = ((side.settings.get(environment) or {}).get("monthly_ceiling_usd") for side in (base, head))
     return old, new
 
 
@@ -190,8 +190,14 @@ def _exports(stack: Stack) -> set[str]:
 
 def _settings(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[tuple[str, str, str, str]]:
     for name in dict.fromkeys([*before, *after]):
-        if name not in before or name not in after:
-            yield name, "environment", "there" if name in before else "not there", "there" if name in after else "gone"
+        if not before.get(name) or not after.get(name):
+            if before.get(name) or after.get(name):
+                yield (
+                    name,
+                    "all of it",
+                    "there" if before.get(name) else "not there",
+                    "there" if after.get(name) else "gone",
+                )
             continue
         old, new = dict(_leaves(before[name])), dict(_leaves(after[name]))
         for path in dict.fromkeys([*old, *new]):

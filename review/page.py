@@ -9,6 +9,7 @@ from review.compare import Review
 from review.costs import Cost, Line, differing
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level
+from review.sides import DELIVERY
 from review.words import short
 from stacks.prices import Price, as_of, other
 
@@ -63,10 +64,10 @@ def _between(review: Review) -> str:
 
 def _touched(review: Review) -> str:
     said = f"environments: {', '.join(review.environments)}"
-    if review.stand_ins:
-        said += (
-            f" · no release is pinned in {', '.join(review.stand_ins)}: their endpoints are those of a stand-in model"
-        )
+    if unserved := [name for name in review.environments if name in review.stand_ins and name != DELIVERY]:
+        said += f" · no release is pinned in {', '.join(unserved)}: their endpoints are those of a stand-in model"
+    if DELIVERY in review.stand_ins:
+        said += f" · nobody is trusted to deploy yet: {DELIVERY} is that of a stand-in repository"
     return said
 
 

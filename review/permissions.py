@@ -166,9 +166,18 @@ def _stranger(grant: Grant, holder: Holder) -> str | None:
     account = re.search(r"^AWS:(?:arn:[^:]*:(?:iam|sts)::)?(\d{12})", principal.replace("${AWS::Partition}", "aws"))
     if account and account[1] != holder.account:
         return f"{area}.other_account"
-    if principal.startswith("Federated:") and not _binds(grant.condition):
+    if principal.startswith("Federated:") and not any(_names_a_subject(clause) for clause in grant.condition):
         return f"{area}.anybody"
     return None
+
+
+def _names_a_subject(clause: Clause) -> bool:
+    """Whose token it is: the audience alone is that of everybody who asks the provider."""
+    return (
+        clause.key.rpartition(":")[2] in ("sub", "repository", "repository_id", "job_workflow_ref", "amr")
+        and "Not" not in clause.operator
+        and not any(re.fullmatch(r"[*?]+|repo:[^/]*[*?].*", value) for value in clause.values)
+    )
 
 
 def _binds(condition: Iterable[Clause]) -> bool:
@@ -207,6 +216,8 @@ def _weakened(grant: Grant, lost: list[Clause], now: Holder) -> str:
     before = {account for clause in lost for value in clause.values for account in re.findall(r"\b\d{12}\b", value)}
     if named - before - {now.account}:
         return _rule(now, "other_account")
+    if str(grant.principal).startswith("Federated:"):
+        return "trust.more_of_a_provider" if any(map(_names_a_subject, grant.condition)) else "trust.anybody"
     return _rule(now, "condition_weakened")
 
 

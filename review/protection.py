@@ -182,7 +182,7 @@ def _lifecycle(before: Json, after: Json) -> Iterator[Said]:
                     f"{what} of {where} go after {_days(now)} (before: {_days(was) if was else 'never'})",
                 )
             elif was is not None and (now is None or now > was):
-                yield "data.kept_longer", f"{what} of {where} go after {_days(was)} → {_days(now) if now else 'never'}"
+                yield "data.kept_longer", f"{what} of {where} go after {was} → {_days(now) if now else 'never'}"
     for name in old.keys() - new.keys():
         yield "data.kept_longer", f"life-cycle rule {name} is gone: what it deleted stays, and is paid for"
 

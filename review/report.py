@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from review.costs import Cost, differing
 from review.page import page
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level, worst
-from review.sides import RefusedError, Side, side, synthesise_both, working_tree
+from review.sides import PACKAGES, RefusedError, Side, changed_paths, side, synthesise_both, working_tree
 
 EXIT_OK, EXIT_FAILED, EXIT_GATE = 0, 1, 3
 NODE_MODULES = Path(__file__).resolve().parent.parent / "node_modules"
@@ -60,7 +60,14 @@ def review_of(request: Request, base: Side, head: Side) -> Review:
     except RefusedError as error:
         remark = Remark(rule="policy.refused", environment="", stack="", what=str(error))
         return Review(base=names[0], head=names[1], remarks=[remark], refusal=str(error))
-    return compare(before, after, environments, names, NODE_MODULES)
+    result = compare(before, after, environments, names, NODE_MODULES)
+    paths = [path for path in changed_paths(request.repository, base, head) if path in PACKAGES]
+    if not paths:
+        return result
+    both = f"{' and '.join(paths)} changed, and both sides were synthesised with what is installed here"
+    what = f"{both}: what other versions make of the same code is not on this page, but in tests/snapshots"
+    remark = Remark(rule="policy.packages", environment="", stack="", what=what)
+    return replace(result, remarks=[*result.remarks, remark])
 
 
 def _name(one: Side) -> str:

@@ -31,7 +31,10 @@ PER_ENVIRONMENT = ("environments.py", "releases")
 """Of these, what one environment alone can be touched by."""
 JUDGED_BY = ("tests/stacks/test_nag.py",)
 """Where the reasons of accepted findings are: a new reason is read in a review too."""
-ENDPOINT = "endpoint"
+PACKAGES = ("requirements.txt", "constraints.txt")
+"""What synthesises. Both sides are made with what is installed here, so a change of these shows in no template."""
+DELIVERY = "delivery"
+"""The stage beside the environments: whom the accounts trust to deploy."""
 SYNTHESISE = Path(__file__).with_name("synthesise.py")
 LONGEST_SYNTHESIS_S = 300
 
@@ -90,18 +93,33 @@ def synthesise_both(repository: Path, base: Side, head: Side, cache: Path) -> tu
     with _laid_out(repository, base) as before, _laid_out(repository, head) as after:
         settings = _settings(before, base), _settings(after, head)
         pins = _pins(before), _pins(after)
-        known = list(dict.fromkeys([*settings[1], *settings[0]]))
+        known = [name for name in dict.fromkeys([*settings[1], *settings[0]]) if name != DELIVERY]
         wanted = known
-        if all(_is(path, PER_ENVIRONMENT) for path in touched_paths):
+        code_is_the_same = all(_is(path, PER_ENVIRONMENT) for path in touched_paths)
+        if code_is_the_same:
             wanted = [name for name in known if _differs(name, *settings) or _pin_differs(name, *pins)]
+        served = {name for of_side in pins for name in of_side}
+        stand_ins = [name for name in known if name not in served]
+        trusting, invented = _delivery(settings, code_is_the_same=code_is_the_same)
+        if any(trusting):
+            wanted = [*known, DELIVERY]  # it is about all of them
+            stand_ins += [DELIVERY] if invented else []
         if not wanted:
             return nothing, nothing, []
-        served = {name for of_side in pins for name in of_side}
-        stand_ins = [name for name in wanted if name not in served and any(name in one for one in settings)]
         sides = []
         running = [
-            _Synthesis(folder, one, [name for name in wanted if name in its], stand_ins, of_side, its, cache)
-            for folder, one, its, of_side in ((before, base, settings[0], pins[0]), (after, head, settings[1], pins[1]))
+            _Synthesis(
+                folder,
+                one,
+                [name for name in wanted if name in its and (name != DELIVERY or trusts)],
+                [name for name in stand_ins if name in wanted],
+                of_side,
+                its,
+                cache,
+            )
+            for folder, one, its, of_side, trusts in zip(
+                (before, after), (base, head), settings, pins, trusting, strict=True
+            )
         ]
         for synthesis in running:
             synthesis.start()
@@ -111,6 +129,18 @@ def synthesise_both(repository: Path, base: Side, head: Side, cache: Path) -> tu
             for synthesis in running:
                 synthesis.stop()
         return sides[0], sides[1], wanted
+
+
+def _delivery(settings: tuple[Json, Json], *, code_is_the_same: bool) -> tuple[tuple[bool, bool], bool]:
+    """Which sides' stage of trust is to be compared, and whether both only have that of a stand-in.
+
+    Where nobody trusts a repository yet, a change of the code is reviewed for one that nobody has.
+    """
+    there = tuple(bool(one.get(DELIVERY)) for one in settings)
+    if any(there):
+        return ((False, False) if code_is_the_same and settings[0] == settings[1] else (there[0], there[1])), False
+    reads = all(DELIVERY in one for one in settings) and not code_is_the_same
+    return (reads, reads), reads
 
 
 class _Synthesis:
@@ -143,6 +173,8 @@ class _Synthesis:
                 file.unlink()  # of an environment that is not synthesised: app.py would call it a stranger
         releases.mkdir(exist_ok=True)
         for name in self._stand_ins:
+            if name == DELIVERY:
+                continue  # synthesise.py's own
             pin = stand_in(self._settings[name], pin_schema(self._tree))
             (releases / f"{name}.json").write_text(json.dumps(pin), encoding="utf-8")
         self._cache.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """Synthesises the project in the current folder; a program of its own, run in the folder of each side.
 
     python <this file> settings                      the environments' settings, as JSON on standard output
-    python <this file> synth <outdir> <env,env,…>    a cloud assembly in <outdir>, and facts.json beside it
+    python <this file> synth <outdir> <env,env,…>    a cloud assembly in <outdir>, and facts.json beside it; `delivery`
+                                                     among them is the accounts' own stage, and wants every environment
 
 It runs that side's own app.py, with the packages of the virtual environment that the review runs in: a base that
 wants other versions of them may be refused, and the review says so. Exit code 3: the project refused, and why.
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 REFUSED = 3
+DELIVERY = "delivery"
+STAND_IN = "stand-in/repository"
+"""Whom the accounts trust where nobody has said so yet: so that the code of that trust can be reviewed."""
 HERE = Path.cwd()
 sys.path[:1] = [str(HERE), str(HERE / "model_code")]  # not this file's folder: `review` is the other side's
 sys.dont_write_bytecode = True
@@ -36,7 +40,10 @@ def main(arguments: list[str]) -> None:
 def settings() -> dict[str, Any]:
     import environments
 
-    return {name: as_data(one) for name, one in environments.ENVIRONMENTS.items()}
+    told = {name: as_data(one) for name, one in environments.ENVIRONMENTS.items()}
+    if hasattr(environments, "DELIVERY"):
+        told[DELIVERY] = as_data(environments.DELIVERY)
+    return told
 
 
 def as_data(value: Any) -> Any:
@@ -58,8 +65,16 @@ def synth(outdir: Path, wanted: set[str]) -> None:
     import environments
 
     everything = settings()
-    for name in set(environments.ENVIRONMENTS) - wanted:  # app.py has the same object
-        del environments.ENVIRONMENTS[name]
+    if DELIVERY in wanted:
+        if environments.DELIVERY is None:
+            from stacks.config import Delivery
+
+            environments.DELIVERY = Delivery(repository=STAND_IN)
+    else:
+        if hasattr(environments, "DELIVERY"):
+            environments.DELIVERY = None
+        for name in set(environments.ENVIRONMENTS) - wanted:  # app.py has the same object
+            del environments.ENVIRONMENTS[name]
     import aws_cdk as cdk
 
     import app as the_app

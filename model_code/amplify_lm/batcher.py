@@ -3,7 +3,8 @@
 All of the queue lives on the event loop, so there are no locks; batches run on one thread of their own. A request with
 a thousand passes (a scan) and a request with one take turns by tokens served: the one who had least so far comes next.
 The queue is bounded in tokens, the unit of work, and in numbers kept, the unit of memory: over the bound a request is
-refused at once, with the time after which there should be room.
+refused at once, with the time after which there should be room. So is one that would be quickly done, had not so many
+others to be done before that its caller would have given up.
 """
 
 from __future__ import annotations
@@ -69,11 +70,13 @@ class Batcher:
         batch_tokens: int,
         queue_tokens: int,
         queue_numbers: int,
+        longest_wait_s: float = math.inf,
     ) -> None:
         self.totals = Totals()
         self.healthy = True
         self.queue_tokens = queue_tokens
         self.queue_numbers = queue_numbers
+        self.longest_wait_s = longest_wait_s
         self._run = run
         self._batch_tokens = batch_tokens
         self._jobs: list[_Job] = []
@@ -120,6 +123,19 @@ class Batcher:
         if waiting + work.tokens > self.queue_tokens or self._numbers + work.numbers > self.queue_numbers:
             message = f"the queue is full ({waiting} tokens of {self.queue_tokens} wait)"
             raise RequestError(429, "queue_full", message, retry_after_s=self._retry_after(work.tokens))
+        self._refuse_to_wait(work.tokens)
+
+    def _refuse_to_wait(self, tokens: int) -> None:
+        """Fair turns: before this many tokens of one request are through, each other one has had as many, or all of its
+        own. A request that alone takes longer than the limit knows that it is for callers who wait (async, batch)."""
+        speed = self.totals.tokens_per_second
+        if not speed or tokens / speed > self.longest_wait_s:
+            return
+        wait = sum(min(job.tokens_waiting, tokens) for job in self._jobs) / speed
+        if wait > self.longest_wait_s:
+            message = f"{len(self._jobs)} requests are before this one, which would wait for some {wait:.0f} s"
+            excess = max(1, math.ceil(wait - self.longest_wait_s))
+            raise RequestError(429, "queue_full", message, retry_after_s=min(LONGEST_RETRY_S, excess))
 
     def _retry_after(self, tokens: int) -> int:
         """Seconds until the queue has room for so many tokens, at the speed measured so far."""

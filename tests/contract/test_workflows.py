@@ -35,10 +35,10 @@ def test_every_action_is_pinned_by_its_digest(name: str) -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_every_target_that_is_called_exists(name: str) -> None:
     called = {
-        target for step in steps(name) for target in re.findall(r"\bmake (?:--silent )?([a-z-]+)", step.get("run", ""))
+        target for step in steps(name) for target in re.findall(r"\bmake (?:--silent )?([\w./-]+)", step.get("run", ""))
     }
     for target in called:
-        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+        assert re.search(rf"^{re.escape(target)}:", MAKEFILE, re.MULTILINE), target
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -64,7 +64,24 @@ def test_what_runs_code_of_a_pull_request_has_neither_secret_nor_token() -> None
 def test_what_may_comment_runs_nothing_of_a_pull_request() -> None:
     may_write = [name for name in WORKFLOWS if "pull-requests: write" in WORKFLOWS[name].read_text(encoding="utf-8")]
     assert may_write == ["review-comment.yml"]
-    assert not any("checkout" in step.get("uses", "") or "make" in step.get("run", "") for step in steps(may_write[0]))
+    uses = [step.get("uses", "").split("@")[0] for step in steps(may_write[0])]
+    assert uses == ["actions/download-artifact", ""]
+    script = steps(may_write[0])[1]["run"]
+    assert not re.search(r"\$\{\{|\bmake |subprocess|exec\(|eval\(", script), (
+        "what people wrote is not to be part of it"
+    )
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_checkout_leaves_no_credentials_and_packages_are_installed_before_there_are_any(name: str) -> None:
+    for job in read(name)["jobs"].values():
+        for step in job.get("steps", []):
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+        done = [step.get("run", step.get("uses", "")) for step in job.get("steps", [])]
+        signed_in = [at for at, one in enumerate(done) if one.startswith("aws-actions/")]
+        installed = [at for at, one in enumerate(done) if one in ("make setup", "make node_modules/.ready")]
+        assert not signed_in or min(installed, default=len(done)) < signed_in[0]
 
 
 def test_one_assembly_goes_to_dev_then_staging_then_prod() -> None:

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from local_aws import server
 from tests.e2e import account
-from tests.e2e.conftest import Project, clone, listening, write_proteins
+from tests.e2e.conftest import Project, clone, importing, listening, write_proteins
 from tests.e2e.endpoint_requests import CLOSE, PROTEIN, Requests, ask, meanwhile
 from tests.e2e.living_project import ENDPOINT, STACK, LifeCycle, Tally
 
@@ -133,9 +133,8 @@ def release_what_a_canary_finds(life: LifeCycle, requests: Requests) -> int:
         life.train("--set", "seed=3")
         bad = json.loads(life.pin.read_text(encoding="utf-8"))
         assert bad["image_digest"] != good["image_digest"]
-        imports = ("environments.py", "import Environment, ", "import Canary, Environment, ")
         with (
-            life.edited(*imports),
+            life.edited("environments.py", *importing("Canary")),
             life.edited("environments.py", SERVED, WATCHED),
             meanwhile(ask_for_what_is_broken, 0.2),
         ):

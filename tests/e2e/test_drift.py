@@ -12,7 +12,7 @@ import pytest
 from local_aws import server
 from local_aws.processes import wait_until
 from stacks.config import Drift
-from tests.e2e.conftest import LEARNING, Project, Trap, clone, proteins
+from tests.e2e.conftest import LEARNING, Project, Trap, clone, importing, proteins
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
@@ -26,7 +26,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[Pr
     file = made.root / "environments.py"
     text = file.read_text()
     for old, new in (
-        ("from stacks.config import ", "from stacks.config import Capture, Drift, "),
+        importing("Capture", "Drift"),
         (
             'endpoint=RealTime(instance_type="ml.m5.xlarge"),',
             'endpoint=RealTime(instance_type="ml.m5.xlarge", capture=Capture(percent=100)),\n'

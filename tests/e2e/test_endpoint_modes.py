@@ -14,7 +14,7 @@ import pytest
 
 from local_aws import server
 from local_aws.processes import wait_until
-from tests.e2e.conftest import ROOT, SECONDS, Project
+from tests.e2e.conftest import ROOT, SECONDS, Project, importing
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]  # minutes; `make test` goes through one mode
 
@@ -34,7 +34,8 @@ def serve(project: Project) -> Iterator[Callable[[str], None]]:
 
     def serve(settings: str) -> None:
         destroy(project)
-        text = before.replace("import Environment, ", "import Async, Batch, Serverless, Environment, ", 1)
+        text = before.replace(*importing("Async", "Batch", "Serverless"))
+        assert text != before
         file.write_text(text.replace(REALTIME, f"endpoint={settings}", 1))
         project.amplify("deploy")
 

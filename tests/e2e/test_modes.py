@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.processes import wait_until
-from tests.e2e.conftest import Project
+from tests.e2e.conftest import Project, importing
 
 pytestmark = pytest.mark.e2e
 
@@ -37,9 +37,10 @@ def choose(project: Project, before: str, after: str) -> None:
     file = project.root / "environments.py"
     text = file.read_text(encoding="utf-8")
     assert text.count(before) == 1
-    imports = "from stacks.config import "
     text = text.replace(before, after)
-    file.write_text(text if f"{imports}Async" in text else text.replace(imports, f"{imports}Async, "), encoding="utf-8")
+    old, new = importing("Async")
+    assert old in text
+    file.write_text(text if new in text else text.replace(old, new), encoding="utf-8")
     project.amplify("deploy")
 
 

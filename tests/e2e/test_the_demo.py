@@ -53,7 +53,13 @@ def test_ctrl_c_while_the_endpoint_is_made_leaves_nothing_running_and_the_same_c
     output = person.root.parent / "demo.log"
     with output.open("wb") as log:
         demo = subprocess.Popen(
-            DEMO, cwd=person.root, env=person.environ, stdout=log, stderr=log, start_new_session=True
+            DEMO,
+            cwd=person.root,
+            env=person.environ,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
         )
     running = server.status(person.state)
     assert running is not None

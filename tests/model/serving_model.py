@@ -1,7 +1,13 @@
 """The model that the serving tests ask: tiny, from a seed, with weights that make every part tell in the output."""
 
+import tarfile
+from pathlib import Path
+
+import torch
+from amplify_lm.checkpoint import save_model
 from amplify_lm.config import ModelConfig
 from amplify_lm.model import Amplify
+from amplify_lm.settings import read_recipe
 
 from tests.model import reference_cases
 
@@ -12,3 +18,15 @@ PROTEIN = "MKTAYIAKQRQISFVKSHFSRQ"
 def tiny_model() -> Amplify:
     """16 wide, 3 blocks, the published length of 2048 tokens."""
     return reference_cases.model(CONFIG)
+
+
+def put_model(base: Path, artefact: Path | None) -> None:
+    """Lay a model where the server looks for it: an artefact's, or one of the demo's shape with random weights."""
+    if artefact is None:
+        torch.manual_seed(0)
+        save_model(Amplify(read_recipe("demo").model_config()), base / "model")
+    elif artefact.is_dir():
+        (base / "model").symlink_to(artefact.resolve())
+    else:
+        with tarfile.open(artefact) as tar:
+            tar.extractall(base / "model", filter="data")

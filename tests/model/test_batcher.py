@@ -1,6 +1,7 @@
 """The queue between requests and the model: shared batches, fair turns, bounds, cancelled requests."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
@@ -40,13 +41,18 @@ def workload(name: str, passes: int, tokens: int = 10, numbers: int = 1) -> Work
 
 
 def with_batcher(
-    test: Callable[[Batcher, Model], Awaitable[None]], *, batch_tokens: int = 40, queue_tokens: int = 1000
+    test: Callable[[Batcher, Model], Awaitable[None]],
+    *,
+    batch_tokens: int = 40,
+    queue_tokens: int = 1000,
+    longest_wait_s: float = math.inf,
 ) -> None:
     """Run an asynchronous test against a working batcher."""
 
     async def run() -> None:
         model = Model()
-        batcher = Batcher(model.run, batch_tokens=batch_tokens, queue_tokens=queue_tokens, queue_numbers=100)
+        bounds = {"batch_tokens": batch_tokens, "queue_tokens": queue_tokens, "queue_numbers": 100}
+        batcher = Batcher(model.run, **bounds, longest_wait_s=longest_wait_s)
         working = asyncio.create_task(batcher.work())
         try:
             async with asyncio.timeout(20):
@@ -164,6 +170,22 @@ def test_a_full_queue_refuses_at_once_and_takes_requests_again_when_it_has_room(
         await batcher.submit(workload("b", 2))
 
     with_batcher(test, queue_tokens=100)
+
+
+def test_who_would_wait_longer_than_its_caller_does_is_told_at_once_and_a_long_scan_in_the_queue_is_no_reason() -> None:
+    async def test(batcher: Batcher, model: Model) -> None:
+        first = await busy(batcher, model)
+        batcher.totals.tokens, batcher.totals.busy_s = 10, 1.0  # as measured so far: ten tokens a second
+        tasks = await started(batcher, workload("s", 90))  # 90 s of work, of which 1 s before a short one has its turn
+        tasks += await started(batcher, workload("a", 1), workload("b", 1))
+        refusal = await refused(batcher.submit(workload("c", 1)), 429)
+        assert "would wait for some 3 s" in refusal.message
+        assert refusal.retry_after_s == 1
+        model.gate.set()
+        await asyncio.gather(first, *tasks)
+        await batcher.submit(workload("c", 1))
+
+    with_batcher(test, longest_wait_s=2.5)
 
 
 def test_answers_that_would_not_fit_in_memory_together_are_refused_too() -> None:

@@ -3,97 +3,30 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import inference
 import numpy as np
 import pytest
+import serve
 from amplify_lm.checkpoint import save_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.model.server_process import MODEL_CODE, Server, serving, wait_for
 from tests.model.serving_model import PROTEIN, tiny_model
 
-MODEL_CODE = Path(__file__).parents[2] / "model_code"
 MEGABYTE = 1024 * 1024
 LONG_SCAN = {"task": "score_variants", "inputs": ["MKTAYIAKQR" * 200], "parameters": {"scan": True}}
-
-
-class Server:
-    """A started server process; its port is its own choice."""
-
-    def __init__(self, base: Path, **environment: str) -> None:
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "serve.py"],
-            cwd=MODEL_CODE,
-            env=os.environ | {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": "0"} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.port = int(self.event("listening")["port"])
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))
-
-    def event(self, name: str) -> dict[str, Any]:
-        """The log line of an event, once it is there."""
-        return wait_for(lambda: next((one for one in self.events() if one["event"] == name), None))
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in list(self.lines) if line.startswith("{")]
-
-    def ready(self) -> "Server":
-        wait_for(lambda: self.client.get("/ping").status_code == 200)
-        return self
-
-    def ask(self, body: Any, **headers: str) -> httpx.Response:
-        content = body if isinstance(body, bytes | str) else json.dumps(body)
-        sent = {"content-type": "application/json"} | {key.replace("_", "-"): value for key, value in headers.items()}
-        return self.client.post("/invocations", content=content, headers=sent)
-
-    def metric(self, name: str) -> float:
-        lines = self.client.get("/metrics").text.splitlines()
-        return float(next(line.split()[-1] for line in lines if line.startswith(f"amplify_{name} ")))
-
-    def ended(self) -> tuple[int, str]:
-        """The exit code, and all that was printed."""
-        code = self.process.wait(40)
-        self._reader.join(5)
-        return code, "".join(self.lines)
-
-    def close(self) -> None:
-        self.client.close()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self._reader.join(5)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-
-
-def wait_for(value: Callable[[], Any], seconds: float = 40) -> Any:
-    """The value, once it is true; the time is for a crowded machine."""
-    deadline = time.monotonic() + seconds
-    while not (found := value()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +34,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ml")
     save_model(tiny_model(), folder / "model")
     return folder
-
-
-@contextlib.contextmanager
-def serving(base: Path, **environment: str) -> Iterator[Server]:
-    server = Server(base, **environment)
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +98,25 @@ def test_a_port_that_is_taken_ends_the_process_with_one_clear_line(base: Path) -
     assert ended.returncode == 1
     assert "Address already in use" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("SAGEMAKER_BIND_TO_PORT", "70000", "a port from 0 to 65535 is wanted"),
+        ("SAGEMAKER_BIND_TO_PORT", "http", "a whole number is wanted"),
+        ("AMPLIFY_QUEUE_TOKENS", "0", "at least 1 is wanted"),
+        ("AMPLIFY_BATCH_TOKENS", "-1", "0 (the device's default) or more is wanted"),
+        ("AMPLIFY_LONGEST_WAIT_S", "0", "at least 1 is wanted"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_what_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, wanted: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=re.escape(wanted)) as refusal:
+        serve.ServeSettings.from_environment()
+    assert name in str(refusal.value)
 
 
 def test_sigterm_answers_what_was_admitted_refuses_what_comes_and_ends_with_0(base: Path) -> None:

@@ -1,17 +1,11 @@
 """`amplify drift` on a real local AWS: what somebody changed by hand is named, and what nobody could look at too."""
 
 import json
-import random
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 
-from environments import LOCAL
-from local_aws import server
 from local_aws.processes import wait_until
-from operate import aws as aws_access
 from operate import drift
 from operate.aws import Aws
 from operate.errors import OperateError
@@ -22,27 +16,6 @@ RESOURCES: dict[str, Any] = {
     "Policy": {"Type": "AWS::S3::BucketPolicy", "Properties": {"Bucket": {"Ref": "Bucket"}, "PolicyDocument": POLICY}},
 }
 STACK = "amplify-local-storage"
-
-
-@pytest.fixture(scope="module")
-def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    folder = tmp_path_factory.mktemp("drift")
-    server.start(folder)
-    try:
-        yield server.client_environment(folder)
-    finally:
-        server.stop(folder)
-
-
-@pytest.fixture
-def aws(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
-    """The local environment in an account of the test's own."""
-    for name, value in {**environ, "AWS_ACCESS_KEY_ID": str(random.randrange(10**11, 10**12))}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    aws_access._client.cache_clear()
-    yield Aws(environment=LOCAL, environ=environ)
-    aws_access._client.cache_clear()
 
 
 def deploy(aws: Aws) -> str:

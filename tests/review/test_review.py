@@ -60,7 +60,7 @@ def test_a_change_of_comments_is_three_lines(repository: Path, tmp_path: Path) -
     lines = (tmp_path / "review.md").read_text().splitlines()
     assert lines[0] == "# Infrastructure review: 🟢 ok"
     assert lines[1].endswith(f"→ `comment {head[:8]}`: nothing that is deployed changes.")
-    assert lines[2:] == ["Compared: every template of local, dev, staging, prod."]
+    assert lines[2:] == ["Compared: every template of local, dev, staging, prod, delivery."]
 
 
 def test_a_change_of_documents_synthesises_nothing(repository: Path, tmp_path: Path) -> None:
@@ -99,6 +99,30 @@ def test_only_what_is_touched_is_synthesised_and_only_once(repository: Path, tmp
         repository, tmp_path, "--base", "main", "--head", "latency", "--gate", "look", "--areas", "cost,destructive"
     )
     assert elsewhere.returncode == 0
+
+
+def test_whom_the_accounts_trust_is_part_of_the_review(repository: Path, tmp_path: Path) -> None:
+    """It is set beside the environments, and none of them differs."""
+    git(repository, "switch", "--quiet", "--create", "trust", "main")
+    edit(repository / "environments.py", "DELIVERY: Delivery | None = None", 'DELIVERY = Delivery(repository="a/b")')
+    commit(repository, "Trust")
+    done = review(repository, tmp_path, "--base", "main", "--head", "trust")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads((tmp_path / "review.json").read_text())
+    assert "delivery" in told["environments"]
+    assert {"delivery/dev", "delivery/staging", "delivery/prod"} == set(told["new_stacks"])
+    assert any("repo:a/b:environment:prod" in one["what"] for one in told["remarks"] if one["area"] == "broadening")
+    assert told["verdict"] == "stop"
+    assert "stand-in repository" not in (tmp_path / "review.md").read_text()
+
+
+def test_other_packages_are_said_to_be_out_of_sight(repository: Path, tmp_path: Path) -> None:
+    git(repository, "switch", "--quiet", "--create", "packages", "main")
+    (repository / "requirements.txt").write_text("aws-cdk-lib==3.0.0\n")
+    commit(repository, "Newer")
+    done = review(repository, tmp_path, "--base", "main", "--head", "packages", "--gate", "look", "--areas", "policy")
+    assert done.returncode == 3
+    assert "both sides were synthesised with what is installed here" in (tmp_path / "review.md").read_text()
 
 
 def test_the_first_release_is_a_new_stack_and_no_stand_in(repository: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The table of planted changes: what a review must see, and what it must leave alone."""
 
-from tests.review.planted import data, harmless, money, network, permissions, promotion, service
+from tests.review.planted import data, delivery, harmless, money, network, permissions, promotion, service
 from tests.review.planted.variants import VARIANTS
 from tests.review.workshop import Planted
 
@@ -12,6 +12,7 @@ TABLE: tuple[Planted, ...] = (
     *service.TABLE,
     *money.TABLE,
     *promotion.TABLE,
+    *delivery.TABLE,
 )
 
 SAMPLE = (  # of `make test`

@@ -113,7 +113,7 @@ TABLE = (
             ),
         ),
         expect={"destructive": "look"},
-        says="go after 1 days (before: 90 days)",
+        says="go after 1 day (before: 90 days)",
     ),
     Planted(
         name="proteins that expire",

@@ -9,6 +9,9 @@ IMPORTS = "from stacks.config import (\n"
 GATE = '                    "RightValue": _evaluation("baselines.letter_frequencies"),'
 
 VARIANTS: dict[str, tuple[Edit, ...]] = {
+    "with delivery": (
+        ("environments.py", "DELIVERY: Delivery | None = None", 'DELIVERY = Delivery(repository="example/amplify")'),
+    ),
     "with capture": (
         ("environments.py", IMPORTS, f"{IMPORTS}    Capture,\n"),
         ("environments.py", PROD_ENDPOINT, PROD_ENDPOINT.replace("),", ", capture=Capture(percent=20)),")),
