@@ -42,7 +42,7 @@ class PromotionStack(cdk.Stack):
         super().__init__(scope, id, description="AMPLIFY: who promotes and records releases", **kwargs)
         self._environment, self._storage, self._registry = environment, storage, registry
         self._name = environment.resource_name
-        roles = [self._release_role()]
+        roles = [self._release_role(made_here=neighbours.source is None)]
         if neighbours.source is not None:
             roles.append(self._promotion_role(neighbours.source))
         promoter = PeoplePolicy(
@@ -106,7 +106,7 @@ class PromotionStack(cdk.Stack):
         role.do("sagemaker:DescribeModelPackage", on=[packages])
         role.do("sagemaker:ListModelPackages", on=["*"])  # AWS defines no resource for it
 
-    def _release_role(self) -> AccountRole:
+    def _release_role(self, *, made_here: bool) -> AccountRole:
         role = AccountRole(
             self,
             "ReleaseRole",
@@ -115,7 +115,8 @@ class PromotionStack(cdk.Stack):
         )
         bucket = self._storage.artifact_bucket
         role.do("s3:GetObject", "s3:PutObject", on=[bucket.arn_for_objects(f"{RELEASES}*")])
-        role.do("s3:GetObject", on=[bucket.arn_for_objects(f"{MODELS}*")])  # a release made here lies there
+        if made_here:
+            role.do("s3:GetObject", on=[bucket.arn_for_objects(f"{MODELS}*")])  # a release made here lies there
         self._let_list_releases(role)
         role.use_key(self._storage.key, bucket, writes=True)
         role.do("ssm:GetParameter", "ssm:PutParameter", on=[self._arn("ssm", f"parameter/amplify/{self._name}/*")])

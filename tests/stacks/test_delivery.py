@@ -251,7 +251,7 @@ def bounded(policy: str) -> list[Statement]:
 
 def actions_of_roles() -> dict[str, set[str]]:
     """What the policies name of everybody whose role a deployment makes; a notebook's role has two of people's."""
-    of_people_alone = r"/(people/(Approver|Deployer|Auditor)|workbench/Workbench)Policy$"
+    of_people_alone = r"/(people/(Approver|Deployer|Auditor)|workbench/Workbench|promotion/Promoter)Policy$"
     return {
         who: {action for one in statements for action in as_list(one["Action"])}
         for who, (_, _, statements) in everybody().items()
