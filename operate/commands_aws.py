@@ -1,6 +1,7 @@
 """Commands about AWS itself: this machine's (up, down, demo), what is deployed (deploy, status), and doctor."""
 
 import json
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +10,19 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
+from environments import ENVIRONMENTS
 from local_aws import server
 from operate import aws as aws_access
 from operate import demo as the_demo
-from operate import deployment, doctor, releases, retained
+from operate import deployment, doctor, release_watch, releases, retained
 from operate.cdk import Cdk
 from operate.errors import OperateError, is_refusal
 from operate.screen import Step, shown, watched
 from operate.settings import ROOT, Settings, environment_named
+from stacks.config.promotion import neighbours
 
 app = typer.Typer()
+LONGEST_DEPLOYMENT_S = 9 * 3600  # SageMaker itself gives a deployment up to eight hours
 out = Console()
 news = Console(stderr=True)
 """Progress of commands whose standard output is data."""
@@ -111,8 +115,18 @@ def _cdk(aws: aws_access.Aws, settings: Settings) -> Cdk:
 
 
 @app.command()
-def deploy(context: typer.Context, env: Env = "local") -> None:
-    """Deploy an environment's stacks with the CDK; the endpoint too, where releases/<env>.json names a model."""
+def deploy(
+    context: typer.Context,
+    env: Env = "local",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before permissions broaden: for what was reviewed.")
+    ] = False,
+) -> None:
+    """Deploy an environment's stacks with the CDK; the endpoint too, where releases/<env>.json names a model.
+
+    An environment that takes part in promotion asks golden requests while a release goes live, and keeps a record of
+    how that ended.
+    """
     settings: Settings = context.obj
     aws = aws_access.connect(environment_named(env), settings)
     cdk = _cdk(aws, settings)
@@ -130,12 +144,33 @@ def deploy(context: typer.Context, env: Env = "local") -> None:
                 cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
             retained.take_over(cdk, step.show, step.say)
             cdk.deploy(f"{env}/*", lambda line: step.show(f"cdk deploy: {line}"), method="direct")
-    if not aws.is_local:  # the command line's own questions about permissions need the terminal
-        retained.take_over(cdk, lambda _line: None, out.print)
-        cdk.deploy_with_approval(f"{env}/*")
+        else:
+            retained.take_over(cdk, step.show, step.say)
+    if not aws.is_local:
+        _deploy_recorded(cdk, pin, yes=yes)
     if pin:
         deployment.check_serves(aws, pin["model_package_arn"])
     status(context, env)
+
+
+def _deploy_recorded(cdk: Cdk, pin: releases.Pin | None, *, yes: bool) -> None:
+    """Deploy an account's stacks; watched, judged and recorded where the environment has a record of releases."""
+    env = cdk.aws.environment.name
+
+    def go(stacks: str = f"{env}/*") -> None:
+        if not yes:  # the command line's own questions about permissions need the terminal
+            cdk.deploy_with_approval(stacks)
+            return
+        with watched(Step(out, "cdk deploy")) as step:
+            cdk.deploy(stacks, step.show, limit_s=LONGEST_DEPLOYMENT_S)
+
+    if pin is None or not neighbours(ENVIRONMENTS)[env].any:
+        go()
+        return
+    if not any(stack.name.endswith("-promotion") for stack in deployment.stacks(cdk.aws)):
+        go(f"{env}/promotion")  # an environment of before: its role is what watches the rest
+    aws = cdk.aws.acting_as(f"{cdk.aws.environment.resource_name}-release")
+    release_watch.deploy(aws, pin, getuser(), go, lambda line: out.print(line, highlight=False))
 
 
 @app.command()

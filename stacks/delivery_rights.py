@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 BOUNDED: Mapping[str, tuple[str, ...]] = {
-    "cloudformation": ("DescribeStackResource", "DescribeStacks", "ListStackResources"),
+    "cloudformation": ("DescribeStacks", "ListStackResources"),
     "cloudwatch": ("PutMetricData",),
     "codebuild": ("BatchGetBuilds", "ListBuildsForProject", "StartBuild"),
     "ec2": (

@@ -137,7 +137,7 @@ class PromotionStack(cdk.Stack):
 
     def _let_read_stacks(self, role: AccountRole) -> None:
         stacks = self._arn("cloudformation", f"stack/{self._name}-*/*")
-        role.do("cloudformation:DescribeStacks", "cloudformation:DescribeStackResource", on=[stacks])
+        role.do("cloudformation:DescribeStacks", "cloudformation:ListStackResources", on=[stacks])
 
     def _arn(self, service: str, resource: str, of: Environment | None = None) -> str:
         region, account = (self.region, self.account) if of is None else (of.region, of.account)
