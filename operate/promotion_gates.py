@@ -217,7 +217,7 @@ def _artifact(source: Source) -> Gate:
     except ClientError as error:
         return Gate(name="artifact", passed=False, evidence=f"{key}: {error.response['Error']['Message']}")
     now = HashedStream(found["Body"]).rest()
-    size = f"{found['ContentLength'] / 1e6:.1f} MB"
+    size = f"{found['ContentLength']:,} bytes"
     same = now == wanted["sha256"]
     evidence = f"S3 has {size} of {now[:12]}…" + ("" if same else f", not {wanted['sha256'][:12]}…: TAMPERED WITH")
     return Gate(name="artifact", passed=same, evidence=evidence)

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import ministack.app as ministack
 from ministack.core import responses
 from ministack.services import ecr
 
 from local_aws.ministack_hooks.cloudformation import Properties
-from local_aws.ministack_hooks.requests import account, region, request_scope
+from local_aws.ministack_hooks.requests import Headers, Query, account, region, request_scope
 
 LAYER_PATH = "/_local_aws/layers/"
 GOOD_SECONDS = 3600.0
@@ -104,6 +105,27 @@ def keep_layers(endpoint_url: str) -> None:
         setattr(ecr, name, _checking_repository(handler))
     for name in READS_OF_OTHERS:
         setattr(ecr, name, _in_registry(getattr(ecr, name)))
+    _tell_of_scans()
+
+
+def _tell_of_scans() -> None:
+    """No scanner is here: every image is one that cannot be scanned, in the words of Amazon Inspector."""
+    handle = ministack.SERVICE_HANDLERS["ecr"]
+
+    def _describe_image_scan_findings(request: Properties) -> Any:
+        name, image_id = request.get("repositoryName", ""), request.get("imageId", {})
+        if (image := ecr._find_image(name, image_id) if name in ecr._repositories else None) is None:
+            return _error("ImageNotFoundException", f"The image with imageId {image_id} does not exist in '{name}'")
+        status = {"status": "UNSUPPORTED_IMAGE", "description": "local AWS has no scanner"}
+        told = {"imageId": image["imageId"], "imageScanStatus": status}
+        return _answer(request, **told)
+
+    async def answer(method: str, path: str, headers: Headers, body: bytes, query: Query) -> Any:
+        if headers.get("x-amz-target", "").endswith(".DescribeImageScanFindings"):
+            return _in_registry(_describe_image_scan_findings)(json.loads(body))
+        return await handle(method, path, headers, body, query)
+
+    ministack.SERVICE_HANDLERS["ecr"] = answer
 
 
 def layer_at(path: str) -> bytes | None:
