@@ -151,8 +151,8 @@ def lineage(
         out.print(
             f"  {'FASTA':<17} {one['file']}, {one['records']:,} records, SHA-256 {one['sha256']}", highlight=False
         )
-    for one in told.unknown:
-        out.print(f"  not known         {one}", highlight=False, soft_wrap=True)
+    for what in told.unknown:
+        out.print(f"  not known         {what}", highlight=False, soft_wrap=True)
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ class Ledger:
         return cls(aws, deployment.output(aws, "storage", "ArtifactBucketName"))
 
     def entries(self) -> list[Entry]:
-        """Every deployment of a release, newest first: `release`, `outcome`, `reason`, `at`, `by`, `pin`."""
+        """Every deployment of a release, newest first: `release`, `outcome`, `reason`, `smoke`, `at`, `by`,
+        `pin`."""
         s3 = self._aws.client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=HISTORY)
         keys = sorted((one["Key"] for page in pages for one in page.get("Contents", [])), reverse=True)
@@ -73,10 +74,10 @@ class Ledger:
         """The same with its pin, from the bucket: what the next account can read."""
         return self._read(LIVE)
 
-    def write(self, pin: Pin, outcome: Outcome, by: str, reason: str = "") -> Entry:
-        """Keep how a deployment ended; a live one is from now on what is live."""
-        at = releases.now()
-        entry = {"release": release_id(pin), "outcome": outcome, "reason": reason, "at": at, "by": by, "pin": pin}
+    def write(self, pin: Pin, outcome: Outcome, by: str, reason: str = "", smoke: str = "") -> Entry:
+        """Keep how a deployment ended; a live one is from now on what is live. `smoke`: what was asked of it then."""
+        entry: Entry = {"release": release_id(pin), "outcome": outcome, "reason": reason, "smoke": smoke}
+        entry |= {"at": releases.now(), "by": by, "pin": pin}
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self._put(f"{HISTORY}{stamp}-{entry['release']}.json", entry)
         if outcome == "live":

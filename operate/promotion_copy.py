@@ -92,7 +92,8 @@ def _upload(source: Source, place: Place, key: str, say: Say) -> str:
         if (kept := parts.get(number)) is None or kept["Size"] != len(block) or kept.get("ChecksumSHA256") != checksum:
             kept = place.s3.upload_part(**about, Body=block, ChecksumSHA256=checksum)
         done.append({"PartNumber": number, "ETag": kept["ETag"], "ChecksumSHA256": checksum})
-        say(f"artefact: {number * size / 1e6:.0f} of {found['ContentLength'] / 1e6:.0f} MB")
+        if number % 16 == 0:
+            say(f"artefact: {number * size / 1e6:.0f} of {found['ContentLength'] / 1e6:.0f} MB")
     if digest.hexdigest() != wanted["sha256"]:
         place.s3.abort_multipart_upload(Bucket=place.bucket, Key=key, UploadId=upload)
         raise OperateError(

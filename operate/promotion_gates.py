@@ -128,14 +128,14 @@ def _live(source: Source) -> Gate:
 
 
 def _smoke(source: Source) -> Gate:
-    told = source.read_json(golden.key_of(source.pin))
-    if told is None:
+    live, told = source.read_json(LIVE), source.read_json(golden.key_of(source.pin))
+    if told is None or live is None:
         here = source.environment.name
         return Gate(name="smoke", passed=False, evidence=f"no golden answers of it: `amplify deploy --env {here}`")
     kept = golden.Golden.from_json(told)
-    good = kept.is_of(source.pin) and golden.is_finite(list(kept.answers))
-    evidence = f"{kept.endpoint} answered {len(kept.answers)} golden requests, {kept.recorded_at}"
-    return Gate(name="smoke", passed=good, evidence=evidence)
+    asked = live["smoke"] if live["release"] == release_id(source.pin) else ""
+    good = bool(asked) and kept.is_of(source.pin) and golden.is_finite(list(kept.answers))
+    return Gate(name="smoke", passed=good, evidence=asked or f"{source.environment.name} was not asked about it")
 
 
 def _evaluation(source: Source, before: Pin | None, margin: float) -> Gate:

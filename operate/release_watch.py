@@ -183,8 +183,9 @@ def deploy(aws: Aws, pin: Pin, by: str, go: Callable[[], None], say: Say) -> Non
         )
     if failure is not None:  # the stacks failed, and not by this release: it was not touched
         raise failure
-    _answers_as_recorded(aws, pin, new, tolerance, ledger, by, say)
-    ledger.write(pin, "live", by)
+    smoke = _answers_as_recorded(aws, pin, new, tolerance, ledger, by)
+    say(smoke)
+    ledger.write(pin, "live", by, smoke=smoke)
     say(f"release {release_id(pin)} is live")
 
 
@@ -210,10 +211,9 @@ def _failure_reason(aws: Aws) -> str | None:
     return reason
 
 
-def _answers_as_recorded(
-    aws: Aws, pin: Pin, new: Golden | None, tolerance: float, ledger: Ledger, by: str, say: Say
-) -> None:
-    """Ask everything once more of the whole new fleet; where the model was made, that is the recording."""
+def _answers_as_recorded(aws: Aws, pin: Pin, new: Golden | None, tolerance: float, ledger: Ledger, by: str) -> str:
+    """Ask everything once more of the whole new fleet, and say what came; where the model was made, that is the
+    recording. Raises OperateError for wrong answers."""
     name, runtime = aws.environment.resource_name, aws.runtime()
     try:
         if new is None:
@@ -222,12 +222,11 @@ def _answers_as_recorded(
                 raise WrongAnswerError("answers hold numbers that are none")
             bucket, _ = split_uri(pin["artifact"]["s3_uri"])
             ledger.keep(golden.key_of(pin), recorded.as_json())
-            say(f"{len(recorded.answers)} golden requests answered and kept in {bucket}")
-            return
+            return f"{name} answered {len(recorded.answers)} golden requests, which are kept in {bucket}"
         told = golden.agree([golden.ask(runtime, name, one) for one in new.requests], new, tolerance)
         if told is not None:
             raise WrongAnswerError(told)
-        say(f"{len(new.requests)} golden requests answered as where it comes from")
+        return f"{name} answered {len(new.requests)} golden requests as {new.endpoint} did"
     except WrongAnswerError as error:
         ledger.write(pin, "failed", by, error.message)
         raise OperateError(

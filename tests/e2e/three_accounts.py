@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +125,8 @@ class ThreeAccounts:
 
 
 @contextmanager
-def three_accounts(folder: Path, trap: Trap) -> Iterator[ThreeAccounts]:
-    """Three empty accounts, bootstrapped; nothing of ours is deployed."""
+def three_accounts(folder: Path, trap: Trap, used: Sequence[str] = CHAIN) -> Iterator[ThreeAccounts]:
+    """Empty accounts, those that are used bootstrapped; nothing of ours is deployed."""
     made = ThreeAccounts(project=clone(folder, trap))
     shutil.rmtree(made.root / ".git", ignore_errors=True)
     made.git("init", "-q", "-b", "main")
@@ -135,7 +135,7 @@ def three_accounts(folder: Path, trap: Trap) -> Iterator[ThreeAccounts]:
     made.commit("The project as it is")
     try:
         made.project.amplify("up", "--strict")
-        for env in CHAIN:
+        for env in used:
             made.bootstrap(env)
         write_proteins(made.root)
         yield made
