@@ -211,7 +211,7 @@ def test_a_release_that_is_older_than_what_is_there_is_not_promoted(made: ThreeA
 
 
 def test_weights_from_elsewhere_are_a_release_like_any_other(made: ThreeAccounts) -> None:
-    """As a model of the Hub is: fetched once, evaluated, registered; it has no data manifest and no job that trained."""
+    """As a model of the Hub is: fetched once, evaluated, registered; no data manifest, no job that trained it."""
     pin = made.pin(DEV.name)
     bucket, _, key = pin["artifact"]["s3_uri"].removeprefix("s3://").partition("/")
     archive = made.root / "brought.tar.gz"
