@@ -8,7 +8,8 @@ from typing import Any
 
 from review.assembly import Assembly, Json, Stack
 from review.changes import Change, change_remarks, renamed_constructs, resource_changes, with_base_ids
-from review.costs import Cost, cost_of, cost_remarks
+from review.cost_changes import cost_remarks
+from review.costs import Cost, cost_of
 from review.findings import finding_remarks
 from review.network import network_remarks
 from review.permissions import permission_remarks

@@ -2,16 +2,16 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from review.changes import ANSWERS, BY_DESIGN, HOLDS_DATA, Change
 from review.compare import Review
-from review.costs import Cost, Line, differing
+from review.markdown import code, escaped
+from review.page_costs import costs_section
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level
 from review.sides import DELIVERY
 from review.words import short
-from stacks.prices import Price, as_of, other
 
 MARKS: dict[Level, str] = {"ok": "🟢 ok", "look": "🟡 look", "stop": "🔴 stop"}
 MOST_NAMES = 8
@@ -52,14 +52,14 @@ def _lines(review: Review) -> Iterator[str]:
     for which in AREAS:
         yield from _section(review, which)
     yield from _promotions(review)
-    yield from _costs(review)
+    yield from costs_section(review)
     yield from _changes(review)
     yield from _settings(review)
     yield from _also(review)
 
 
 def _between(review: Review) -> str:
-    return f"`{_code(review.base)}` → `{_code(review.head)}`"
+    return f"`{code(review.base)}` → `{code(review.head)}`"
 
 
 def _touched(review: Review) -> str:
@@ -165,72 +165,6 @@ def _promotions(review: Review) -> Iterator[str]:
             yield f"| {' | '.join(escaped(cell) for cell in row)} |"
 
 
-def _costs(review: Review) -> Iterator[str]:
-    changed = {
-        name: pair for name, pair in review.costs.items() if differing(*pair) or pair[0].by_use != pair[1].by_use
-    }
-    if not changed:
-        return
-    yield ""
-    yield "## Costs in US dollars"
-    yield f"On demand, prices of {as_of()}. Expected is half-way between the smallest and the largest fleet."
-    yield ""
-    yield "| a month | at least | expected | at most |"
-    yield "|---|---|---|---|"
-    for name, (before, after) in changed.items():
-        cells = [_pair(before.total(member), after.total(member)) for member in ("low", "expected", "most")]
-        yield f"| **{name}** | {' | '.join(cells)} |"
-    lines: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name, pair in changed.items():
-        for was, now in differing(*pair).values():
-            lines[_cost_line(was, now)].append(name)
-    if lines:
-        yield ""
-        yield "| what | | at least | expected | at most |"
-        yield "|---|---|---|---|---|"
-        for (what, *cells), names in lines.items():
-            yield f"| {escaped(what)} | {', '.join(names)} | {' | '.join(cells)} |"
-    yield ""
-    notes = dict.fromkeys(now.note for pair in changed.values() for _, now in differing(*pair).values() if now)
-    yield from (f"- {escaped(note)}" for note in notes if note)
-    yield from _by_use(changed)
-
-
-def _cost_line(was: Line | None, now: Line | None) -> tuple[str, ...]:
-    line = now or was
-    assert line is not None
-    what = re.sub(r"\bamplify-[a-z][a-z0-9]*\b", "pipeline", line.what)
-    if was and now and was.what != now.what:
-        what = f"{re.sub(r'^amplify-[a-z0-9-]+ · ', '', was.what)} → {re.sub(r'^amplify-[a-z0-9-]+ · ', '', now.what)}"
-    what += " (a run)" if line.per == "run" else ""
-    return what, *[
-        _pair(getattr(was, member) if was else 0.0, getattr(now, member) if now else 0.0)
-        for member in ("low", "expected", "most")
-    ]
-
-
-def _pair(was: float | None, now: float | None) -> str:
-    before, after = ("unknown" if one is None else f"{one:,.0f}" for one in (was, now))
-    return before if before == after else f"{before} → **{after}**"
-
-
-def _by_use(changed: Mapping[str, tuple[Cost, Cost]]) -> Iterator[str]:
-    counted: dict[str, list[str]] = defaultdict(list)
-    for name, (before, after) in changed.items():
-        for what in dict.fromkeys([*before.by_use, *after.by_use]):
-            if (was := before.by_use.get(what, 0)) != (now := after.by_use.get(what, 0)):
-                counted[f"{what}: {was} → {now}"].append(name)
-    for what, names in counted.items():
-        yield f"- {what} ({', '.join(names)})"
-    unit = []
-    for row, what in (("s3_gb_month", "a gigabyte in S3 and month"), ("logs_gb", "a gigabyte of logs")):
-        price = other(row, "us-east-1")  # type: ignore[arg-type]
-        if isinstance(price, Price):
-            unit.append(f"${price.usd:g} {what}")
-    kinds = "storage, logs, traffic, requests, builds"
-    yield f"Paid by use and not in the sums, because nobody knows how much: {kinds} ({', '.join(unit)} in us-east-1)."
-
-
 def _changes(review: Review) -> Iterator[str]:
     per_stack: dict[str, list[str]] = defaultdict(list)
     touched = [f"{one.environment}/{one.stack}" for one in review.changes]
@@ -326,24 +260,3 @@ def _also(review: Review) -> Iterator[str]:
         yield f"- **{_where(review, environments, stack)}**: {escaped(what)}"
     yield ""
     yield "</details>"
-
-
-def escaped(text: str) -> str:
-    """Text of a template, or of whoever wrote it, as text: no markup, no links, nobody mentioned. `name` stays code."""
-    parts = re.split(r"(`[\w.\[\]' -]+`)", text)
-    return "".join(part if index % 2 else _plain(part) for index, part in enumerate(parts))
-
-
-def _plain(text: str) -> str:
-    text = re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", text.replace("\n", " "))
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("@", "&#64;").replace("://", ":&#47;/")
-
-
-def _code(text: str) -> str:
-    return re.sub(r"[^\w./~^@{}:+ -]", "", text)
-
-
-def stopped(remarks: Iterable[Remark]) -> list[Remark]:
-    """Those to stop for."""
-    return [one for one in remarks if level(one.rule, one.environment) == "stop"]

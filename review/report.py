@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from review.compare import Review, compare
-from review.costs import Cost, differing
+from review.cost_changes import differing
+from review.costs import Cost
 from review.page import page
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level, worst

@@ -4,7 +4,8 @@ import pytest
 
 from environments import ENVIRONMENTS
 from review.assembly import Stack, normalised
-from review.costs import cost_of, cost_remarks
+from review.cost_changes import cost_remarks
+from review.costs import cost_of
 from stacks.config.monthly_cost import monthly_cost
 from tests.stacks.synthesis import VARIANTS, templates, variants
 

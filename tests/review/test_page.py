@@ -7,7 +7,8 @@ import pytest
 
 from review import rules
 from review.compare import Review
-from review.page import LONGEST, escaped, page
+from review.markdown import escaped
+from review.page import LONGEST, page
 from review.remarks import Remark
 
 CODE = Path(__file__).parents[2] / "review"

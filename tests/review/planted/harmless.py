@@ -112,7 +112,7 @@ TABLE = (
     Planted(
         name="access logs kept longer",
         edits=(("stacks/storage.py", "keep=cdk.Duration.days(365)", "keep=cdk.Duration.days(730)"),),
-        says="365 days → 730 days",
+        says="365 → 730 days",
     ),
     Planted(
         name="a gate tightened",
