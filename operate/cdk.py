@@ -67,10 +67,10 @@ class Cdk:
         target = f"aws://{environment.account}/{environment.region}"
         self._run(["--app", str(self.assembly), "bootstrap", target], DEPLOY_LIMIT_S, show)
 
-    def deploy(self, stacks: str, show: Show, *, method: str = "change-set", limit_s: int = DEPLOY_LIMIT_S) -> None:
+    def deploy(self, stacks: str, show: Show, *, method: str = "change-set", limit_s: int | None = None) -> None:
         """Deploy the stacks of a pattern from the assembly, each after those it needs. Raises OperateError."""
         arguments = ["deploy", stacks, "--require-approval", "never", "--progress", "events", "--method", method]
-        self._run(["--app", str(self.assembly), *arguments], limit_s, show)
+        self._run(["--app", str(self.assembly), *arguments], limit_s or DEPLOY_LIMIT_S, show)
 
     def deploy_with_approval(self, stacks: str) -> None:
         """The same at a terminal: the command line itself asks before permissions broaden. Raises OperateError."""

@@ -22,6 +22,7 @@ from operate.releases import HashedStream, split_uri
 
 PART_BYTES = 8 << 20  # of an upload to S3; at least 5 MB, at most 10,000 of them
 MOST_PARTS = 10_000
+UPLOADS_AT_MOST = 5
 INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -52,11 +53,17 @@ def copy_artifact(source: Source, place: Place, say: Say) -> dict[str, str]:
     """
     wanted = source.pin["artifact"]["sha256"]
     key = f"releases/{wanted}/model.tar.gz"
-    if (version := _there(place, key, wanted)) is None:
-        version = _upload(source, place, key, say)
-        say("artefact copied, and its SHA-256 verified on the way")
-    else:
+    if version := _there(place, key, wanted):
         say("artefact was there already; its SHA-256 is verified")
+    attempts = iter(range(UPLOADS_AT_MOST))
+    while version is None:
+        try:
+            version = _upload(source, place, key, say)
+            say("artefact copied, and its SHA-256 verified on the way")
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload" or next(attempts, None) is None:
+                raise
+            version = _there(place, key, wanted)  # another promotion went on with this upload, and ended it
     return {"s3_uri": f"s3://{place.bucket}/{key}", "version_id": version, "sha256": wanted}
 
 
@@ -110,7 +117,7 @@ def _upload(source: Source, place: Place, key: str, say: Say) -> str:
             IfNoneMatch="*",  # of two promotions of one release, one makes the object and the other finds it
         )
     except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (404, 409, 412):
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
             raise
         if (version := _there(place, key, wanted["sha256"])) is None:
             raise

@@ -101,7 +101,7 @@ def alarms(stack: str, construct: str = "Alarms") -> dict[str, dict[str, Any]]:
 
 def test_the_alarms_watch_the_endpoint_by_name_in_the_units_of_the_metric() -> None:
     watched = alarms("prod/endpoint")
-    assert set(watched) == AT_ONCE | {"ConcurrentRequestsPerModel"}
+    assert set(watched) == AT_ONCE | {"ConcurrentRequestsPerModel", "WrongAnswers"}
     assert watched["ModelLatency"]["Threshold"] == 2_000_000  # microseconds
     variant = only(templates()["prod/endpoint"], "AWS::SageMaker::EndpointConfig")["ProductionVariants"][0][
         "VariantName"
@@ -189,11 +189,11 @@ def test_of_a_queue_only_the_servers_own_errors_take_a_release_back() -> None:
     assert metrics == {"Invocation5XXErrors"}
 
 
-def test_errors_and_latency_take_a_release_back_and_bad_requests_do_not() -> None:
+def test_errors_latency_and_wrong_answers_take_a_release_back_and_bad_requests_do_not() -> None:
     template = templates()["prod/endpoint"]
     rollback = only(template, "AWS::SageMaker::Endpoint")["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
     metrics = {template["Resources"][alarm["AlarmName"]["Ref"]]["Properties"]["MetricName"] for alarm in rollback}
-    assert metrics == {"Invocation5XXErrors", "ModelLatency"}
+    assert metrics == {"Invocation5XXErrors", "ModelLatency", "WrongAnswers"}
 
 
 def test_a_fleet_of_one_has_no_canary_because_it_has_no_half() -> None:
