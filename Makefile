@@ -34,7 +34,7 @@ help:           ## list the targets
 
 setup: .venv/.ready node_modules/.ready   ## virtual environment and the pinned Python and npm packages
 
-demo: setup     ## real proteins to a served model on local AWS, in about five minutes
+demo: setup     ## real proteins to a served model on local AWS, in about three minutes
 	@.venv/bin/amplify demo $(if $(QUICK),--quick)
 
 down:           ## stop local AWS and everything it started

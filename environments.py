@@ -17,6 +17,7 @@ from stacks.config import (
     RealTime,
     Training,
     WorkingHours,
+    checked,
 )
 
 LOCAL = Environment(
@@ -92,8 +93,8 @@ PROD = Environment(
     monthly_ceiling_usd=4_500,
 )
 
-ENVIRONMENTS = {environment.name: environment for environment in (LOCAL, DEV, STAGING, PROD)}
-
 # Who deploys dev, staging and prod: a GitHub repository's workflows (.github/workflows/deploy.yml, nightly.yml), once
 # there is Delivery(repository="owner/name") and its accounts trust it (docs/real-account.md). None: people do, by hand.
 DELIVERY: Delivery | None = None
+
+ENVIRONMENTS = checked(LOCAL, DEV, STAGING, PROD, delivery=DELIVERY)

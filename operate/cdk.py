@@ -191,7 +191,7 @@ def _last_line(log: Path, begin: int) -> str:
 def _reason(text: str) -> str:
     """The line that says why: our own refusal to synthesise, a failed resource's reason, or an error of the CDK."""
     patterns = (
-        r"Nothing was synthesised\. (.+)",
+        r"Nothing was synthesised\. (.+(?:\n  .+)*)",
         r"\| (\w+_FAILED +\|.+)",
         r"(\S+: fail: .+)",
         r"failed: (.+)",

@@ -35,7 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON docum
 def demo(
     context: typer.Context,
     quick: Annotated[
-        bool, typer.Option(help="A minute instead of five, with a model too small to be of use: does all work here?")
+        bool, typer.Option(help="A minute instead of three, with a model too small to be of use: does all work here?")
     ] = False,
     report: Annotated[Path, typer.Option(help="Where the report goes.")] = ROOT / "demo-report",
 ) -> None:

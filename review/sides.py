@@ -36,6 +36,8 @@ PACKAGES = ("requirements.txt", "constraints.txt")
 DELIVERY = "delivery"
 """The stage beside the environments: whom the accounts trust to deploy."""
 SYNTHESISE = Path(__file__).with_name("synthesise.py")
+REFUSED = 3
+"""Its exit code where the project refused, with the reason on standard output."""
 LONGEST_SYNTHESIS_S = 300
 
 
@@ -255,8 +257,8 @@ def _answer(process: subprocess.Popen[str], side: Side) -> str:
         process.communicate()
         raise RefusedError(f"{side.name} was not synthesised in {LONGEST_SYNTHESIS_S} s") from None
     if process.returncode:
-        said = [line for line in errors.strip().splitlines() if line.strip()] or ["it said nothing"]
-        raise RefusedError(f"{side.name} cannot be synthesised: {said[-1]}")
+        said = out if process.returncode == REFUSED else errors.strip().rpartition("\n")[2]
+        raise RefusedError(f"{side.name} cannot be synthesised: {said.strip() or 'it said nothing'}")
     return out
 
 

@@ -5,7 +5,8 @@
                                                      among them is the accounts' own stage, and wants every environment
 
 It runs that side's own app.py, with the packages of the virtual environment that the review runs in: a base that
-wants other versions of them may be refused, and the review says so. Exit code 3: the project refused, and why.
+wants other versions of them may be refused, and the review says so. Exit code 3: the project refused, and standard
+output says why, in as many lines as it takes.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
         else:
             synth(Path(arguments[1]), set(arguments[2].split(",")))
     except Exception as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{type(error).__name__}: {error}")
         sys.exit(REFUSED)
 
 

@@ -36,6 +36,9 @@ class DeliveryStage(cdk.Stage):
     """`delivery/<environments of an account>`, one stack an account. `cdk deploy 'delivery/dev'` deploys dev's."""
 
     def __init__(self, scope: Construct, delivery: Delivery, environments: Sequence[Environment]) -> None:
+        """Raises SettingsError with all that is wrong in the settings."""
+        for settings in (delivery, *environments):
+            settings.check()
         super().__init__(scope, "delivery")
         cdk.Tags.of(self).add("project", "amplify")
         for account, own in delivered(environments).items():

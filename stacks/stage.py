@@ -36,7 +36,11 @@ class AmplifyStage(cdk.Stage):
         lambda_code: Path,
         project: Path | None = None,
     ) -> None:
-        """`project` is the folder that holds model_code and operate: a workbench is given both."""
+        """`project` is the folder that holds model_code and operate: a workbench is given both.
+
+        Raises SettingsError with all that is wrong in the environment.
+        """
+        environment.check()
         env = cdk.Environment(account=environment.account, region=environment.region)
         boundary = environment.permissions_boundary
         super().__init__(
@@ -128,6 +132,7 @@ class AmplifyStage(cdk.Stage):
             )
             if promotion is not None:  # the endpoint's invoke policy is given to its release role
                 endpoint.add_stack_dependency(promotion)
+            endpoint.add_stack_dependency(people)  # a release that fails ends the deployment: rights come before it
         if environment.workbench is not None:
             if network is None or project is None:
                 raise ValueError("a workbench needs a network, and the project's folder")

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stacks.config.checks import not_matching, raise_if_any
+from stacks.config.checks import not_matching
+from stacks.config.settings import Settings
 
 if TYPE_CHECKING:
     from stacks.config.environment import Environment
@@ -14,7 +15,7 @@ LARGEST_MARGIN = 0.5  # nats; more than that is another model, not noise
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promotion:
+class Promotion(Settings):
     """Releases arrive by `amplify promote`, from one other environment and from nowhere else."""
 
     source: str
@@ -28,13 +29,10 @@ class Promotion:
     tolerance: float = 2e-2
     """How far a golden answer may be from the recorded one, relative: other machines round in another order."""
 
-    def __post_init__(self) -> None:
-        faults = [
-            *not_matching("source", self.source, r"[a-z][a-z0-9-]{0,19}", "the name of an environment"),
-            *_not_within("loss_margin", self.loss_margin, 0, LARGEST_MARGIN),
-            *_not_within("tolerance", self.tolerance, 0, 1),
-        ]
-        raise_if_any("promotion", faults)
+    def _faults(self) -> Iterable[str]:
+        yield from not_matching("source", self.source, r"[a-z][a-z0-9-]{0,19}", "the name of an environment")
+        yield from _not_within("loss_margin", self.loss_margin, 0, LARGEST_MARGIN)
+        yield from _not_within("tolerance", self.tolerance, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +49,7 @@ class Neighbours:
 
 
 def neighbours(environments: "Mapping[str, Environment]") -> dict[str, Neighbours]:
-    """Of each environment. Raises SettingsError with every source that is not there, or that a release would come back
-    to."""
-    raise_if_any("environments", [*_faults(environments)])
+    """Of each environment, all of them sound (`checked`)."""
     found = {}
     for name, environment in environments.items():
         promotion = environment.promotion
@@ -62,7 +58,8 @@ def neighbours(environments: "Mapping[str, Environment]") -> dict[str, Neighbour
     return found
 
 
-def _faults(environments: "Mapping[str, Environment]") -> Iterable[str]:
+def ways_that_lead_nowhere(environments: "Mapping[str, Environment]") -> Iterable[str]:
+    """Every source that is not there, and every circle; of environments whose `promotion` is sound."""
     for name, environment in environments.items():
         way = [name]
         here = environment
@@ -70,11 +67,11 @@ def _faults(environments: "Mapping[str, Environment]") -> Iterable[str]:
             source = here.promotion.source
             if source not in environments:
                 if here is environment:
-                    yield f"promotion.source of {name} is {source!r}: give one of {', '.join(environments)}"
+                    yield f"{name}.promotion.source is {source!r}: give one of {', '.join(environments)}"
                 break
             way.append(source)
             if source in way[:-1]:
-                yield f"releases of {name} go in a circle, {' from '.join(way)}: one environment has to make them"
+                yield f"{name}.promotion.source leads in a circle, {' from '.join(way)}: one has to make releases"
                 break
             here = environments[source]
 

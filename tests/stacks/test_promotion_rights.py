@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from environments import DEV, ENVIRONMENTS, PROD, STAGING
-from stacks.config import Batch, Environment, SettingsError
+from stacks.config import Batch, Environment, SettingsError, checked
 from stacks.config.promotion import Promotion, neighbours
 from tests.stacks.iam import Call, Statement, allows, named, policies
 from tests.stacks.rules import as_list, resource_policies
@@ -164,14 +164,14 @@ def test_neighbours_are_whom_releases_come_from_and_go_to() -> None:
 @pytest.mark.parametrize(
     ("promotions", "message"),
     [
-        ({"staging": Promotion(source="dve")}, "promotion.source of staging is 'dve': give one of local, dev"),
-        ({"staging": Promotion(source="prod")}, "releases of prod go in a circle, prod from staging from prod"),
+        ({"staging": Promotion(source="dve")}, "staging.promotion.source is 'dve': give one of local, dev"),
+        ({"staging": Promotion(source="prod")}, "prod.promotion.source leads in a circle, prod from staging from prod"),
         ({"staging": Promotion(source="staging")}, "in a circle, staging from staging"),
     ],
 )
 def test_releases_that_come_from_nowhere_are_refused(promotions: dict[str, Promotion], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        neighbours(changed(**promotions))
+        checked(*changed(**promotions).values())
     assert message in str(error.value)
 
 
@@ -186,10 +186,10 @@ def test_releases_that_come_from_nowhere_are_refused(promotions: dict[str, Promo
 )
 def test_a_wrong_setting_is_named(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        Promotion(**given)
+        Promotion(**given).check()
     assert message in str(error.value)
 
 
 def test_only_an_endpoint_that_answers_at_once_can_be_watched_while_a_release_goes_live() -> None:
     with pytest.raises(SettingsError, match="promotion is given, and the endpoint is of mode batch"):
-        replace(STAGING, endpoint=Batch(instance_type="ml.g5.xlarge"))
+        replace(STAGING, endpoint=Batch(instance_type="ml.g5.xlarge")).check()

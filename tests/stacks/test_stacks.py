@@ -31,6 +31,15 @@ def test_stacks_with_state_are_protected_from_deletion_outside_this_machine() ->
     assert protected == {f"{env}/{stack}": env != "local" for env in ENVIRONMENTS for stack in ("storage", "registry")}
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_release_that_fails_keeps_nobody_from_their_rights(environment: str) -> None:
+    """A deployment of all stacks ends where one fails: people's come before the endpoint's."""
+    stacks = {stack: entry for stack, entry in manifests().items() if stack.startswith(f"{environment}/")}
+    ids = {entry["properties"]["templateFile"].removesuffix(".template.json"): stack for stack, entry in stacks.items()}
+    needed = {ids[need] for need in stacks[f"{environment}/endpoint"]["dependencies"] if need in ids}
+    assert f"{environment}/people" in needed
+
+
 @pytest.mark.parametrize("service", ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"])
 def test_what_rings_can_publish_to_the_encrypted_topic(service: str) -> None:
     template = templates()["prod/storage"]
