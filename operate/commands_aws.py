@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
-from environments import ENVIRONMENTS
 from local_aws import server
 from operate import aws as aws_access
 from operate import demo as the_demo
@@ -18,8 +17,7 @@ from operate import deployment, doctor, release_watch, releases, retained
 from operate.cdk import Cdk
 from operate.errors import OperateError, is_refusal
 from operate.screen import Step, shown, watched
-from operate.settings import ROOT, Settings, environment_named
-from stacks.config.promotion import neighbours
+from operate.settings import ROOT, Settings, environment_named, neighbours_of
 
 app = typer.Typer()
 LONGEST_DEPLOYMENT_S = 9 * 3600  # SageMaker itself gives a deployment up to eight hours
@@ -164,7 +162,7 @@ def _deploy_recorded(cdk: Cdk, pin: releases.Pin | None, *, yes: bool) -> None:
         with watched(Step(out, "cdk deploy")) as step:
             cdk.deploy(stacks, step.show, limit_s=LONGEST_DEPLOYMENT_S)
 
-    if pin is None or not neighbours(ENVIRONMENTS)[env].any:
+    if pin is None or not neighbours_of(env).any:
         go()
         return
     if not any(stack.name.endswith("-promotion") for stack in deployment.stacks(cdk.aws)):

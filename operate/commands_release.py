@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from environments import ENVIRONMENTS
 from operate import aws as aws_access
 from operate import lineage as lineages
 from operate import releases as pins
@@ -21,9 +20,8 @@ from operate.promotion import Promotion
 from operate.promotion_branch import Repository
 from operate.releases import Pin
 from operate.screen import Step, shown, watched
-from operate.settings import Settings, environment_named
+from operate.settings import Settings, all_environments, environment_named, neighbours_of
 from stacks.config import Environment
-from stacks.config.promotion import neighbours
 
 app = typer.Typer()
 
@@ -43,7 +41,7 @@ def promote(
     text. It never deploys: merging does. Credentials are those of the target's account."""
     settings: Settings = context.obj
     target = environment_named(to)
-    origin = neighbours(ENVIRONMENTS)[to].source
+    origin = neighbours_of(to).source
     if origin is None:
         raise OperateError(f"{to} gets no releases from another environment.", todo="Give it promotion=Promotion(…).")
     if source not in (None, origin.name):
@@ -98,7 +96,7 @@ def releases_command(
 ) -> None:
     """What runs where: releases, their ages, their metrics, and where they differ."""
     settings: Settings = context.obj
-    found = [_standing(environment, settings) for environment in ENVIRONMENTS.values()]
+    found = [_standing(environment, settings) for environment in all_environments()[0].values()]
     history = Ledger.of(_in_release_role(environment_named(env), settings)).entries() if env else []
     if as_json:
         typer.echo(json.dumps({"environments": found, "history": history}, indent=1))
@@ -188,7 +186,7 @@ def _accepted(given: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _in_release_role(environment: Environment, settings: Settings) -> Aws:
-    if not neighbours(ENVIRONMENTS)[environment.name].any:
+    if not neighbours_of(environment.name).any:
         raise OperateError(
             f"{environment.name} keeps no record of releases: it takes no part in promotion.",
             todo="`amplify approve <version>` pins any earlier model.",
