@@ -77,10 +77,10 @@ test-review: setup   ## planted changes, harmless and dangerous, each held to it
 synth: setup    ## the cloud assembly of all environments, cdk.out: what deploy-assembly deploys, unchanged
 	node_modules/.bin/cdk synth --quiet --output $(ASSEMBLY)
 
-deploy-assembly: node_modules/.ready   ## deploy one environment from cdk.out as it lies there: make deploy-assembly ENV=dev
+deploy-assembly: setup   ## deploy one environment from cdk.out as it lies there: make deploy-assembly ENV=dev
 	@[ -n "$(ENV)" ] || { echo "Which environment? make deploy-assembly ENV=dev"; exit 2; }
 	@[ -f "$(ASSEMBLY)/manifest.json" ] || { echo "There is no assembly in $(ASSEMBLY): make synth makes it"; exit 2; }
-	node_modules/.bin/cdk --app $(ASSEMBLY) deploy '$(ENV)/*' --require-approval never --progress events
+	@$(RUN) -m operate.cli deploy --env $(ENV) --assembly $(ASSEMBLY)
 
 drift: setup    ## has somebody changed by hand what was deployed? make drift ENV=dev
 	@[ -n "$(ENV)" ] || { echo "Which environment? make drift ENV=dev"; exit 2; }

@@ -72,9 +72,11 @@ class Cdk:
         arguments = ["deploy", stacks, "--require-approval", "never", "--progress", "events", "--method", method]
         self._run(["--app", str(self.assembly), *arguments], limit_s or DEPLOY_LIMIT_S, show)
 
-    def deploy_with_approval(self, stacks: str) -> None:
-        """The same at a terminal: the command line itself asks before permissions broaden. Raises OperateError."""
+    def deploy_in_the_open(self, stacks: str, *, reviewed: bool = False) -> None:
+        """The same with all that the command line says, which asks at a terminal before permissions broaden; not where
+        that was `reviewed`. Raises OperateError."""
         command = [str(CLI), "--app", str(self.assembly), "deploy", stacks]
+        command += ["--require-approval", "never", "--progress", "events"] if reviewed else []
         if subprocess.run(
             command, env={**self.aws.environ, **_without(QUIET, "CI", "NO_COLOR")}, check=False
         ).returncode:

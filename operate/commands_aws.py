@@ -1,6 +1,8 @@
 """Commands about AWS itself: this machine's (up, down, demo), what is deployed (deploy, status), and doctor."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from getpass import getuser
 from pathlib import Path
 from typing import Annotated
@@ -119,6 +121,9 @@ def deploy(
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before permissions broaden: for what was reviewed.")
     ] = False,
+    assembly: Annotated[
+        Path | None, typer.Option(help="Deploy this cloud assembly as it lies there, as a workflow does.", exists=True)
+    ] = None,
 ) -> None:
     """Deploy an environment's stacks with the CDK; the endpoint too, where releases/<env>.json names a model.
 
@@ -129,11 +134,12 @@ def deploy(
     aws = aws_access.connect(environment_named(env), settings)
     cdk = _cdk(aws, settings)
     pin = releases.read(settings.releases, env)
-    if pin and not releases.is_registered(aws, pin):
-        raise OperateError(
-            f"The release pin of {env} names {pin['model_package_arn']}, which is not in the registry.",
-            todo="Approve a model that is (`amplify approve`), or delete releases/<env>.json to do without endpoint.",
-        )
+    if assembly is not None:
+        as_it_lies = replace(cdk, assembly=assembly)
+        _deploy_recorded(as_it_lies, pin, lambda stacks: as_it_lies.deploy_in_the_open(stacks, reviewed=True))
+        return
+    if pin:
+        releases.hold_to_pin(aws, pin)
     with watched(Step(out, "deploy")) as step:
         step.show("cdk synth")
         cdk.synth(lambda line: step.show(f"cdk synth: {line}"))
@@ -145,30 +151,33 @@ def deploy(
         else:
             retained.take_over(cdk, step.show, step.say)
     if not aws.is_local:
-        _deploy_recorded(cdk, pin, yes=yes)
+        _deploy_recorded(
+            cdk, pin, lambda stacks: _deploy_quietly(cdk, stacks) if yes else cdk.deploy_in_the_open(stacks)
+        )
     if pin:
         deployment.check_serves(aws, pin["model_package_arn"])
+        releases.hold_to_pin(aws, pin)  # once more: it may have been changed before SageMaker read it
     status(context, env)
 
 
-def _deploy_recorded(cdk: Cdk, pin: releases.Pin | None, *, yes: bool) -> None:
+def _deploy_quietly(cdk: Cdk, stacks: str) -> None:
+    with watched(Step(out, "cdk deploy")) as step:
+        cdk.deploy(stacks, step.show, limit_s=LONGEST_DEPLOYMENT_S)
+
+
+def _deploy_recorded(cdk: Cdk, pin: releases.Pin | None, deploy: Callable[[str], None]) -> None:
     """Deploy an account's stacks; watched, judged and recorded where the environment has a record of releases."""
     env = cdk.aws.environment.name
-
-    def go(stacks: str = f"{env}/*") -> None:
-        if not yes:  # the command line's own questions about permissions need the terminal
-            cdk.deploy_with_approval(stacks)
-            return
-        with watched(Step(out, "cdk deploy")) as step:
-            cdk.deploy(stacks, step.show, limit_s=LONGEST_DEPLOYMENT_S)
-
     if pin is None or not neighbours_of(env).any:
-        go()
+        deploy(f"{env}/*")
         return
-    if not any(stack.name.endswith("-promotion") for stack in deployment.stacks(cdk.aws)):
-        go(f"{env}/promotion")  # an environment of before: its role is what watches the rest
-    aws = cdk.aws.acting_as(f"{cdk.aws.environment.resource_name}-release")
-    release_watch.deploy(aws, pin, getuser(), go, lambda line: out.print(line, highlight=False))
+    role = f"{cdk.aws.environment.resource_name}-release"
+    try:
+        aws = cdk.aws.acting_as(role)
+    except OperateError:
+        deploy(f"{env}/promotion")  # an environment of before: the role that watches the rest comes first
+        aws = cdk.aws.acting_as(role)
+    release_watch.deploy(aws, pin, getuser(), lambda: deploy(f"{env}/*"), lambda line: out.print(line, highlight=False))
 
 
 @app.command()

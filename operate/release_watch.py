@@ -18,7 +18,7 @@ from operate.aws import Aws
 from operate.errors import OperateError
 from operate.golden import Golden, WrongAnswerError
 from operate.ledger import Ledger, read_json, release_id
-from operate.releases import HashedStream, Pin, split_uri
+from operate.releases import HashedStream, Pin, hold_to_pin, split_uri
 
 POLL_SECONDS = 1.0
 MOVING = ("Creating", "Updating", "RollingBack", "SystemUpdating")
@@ -55,12 +55,7 @@ def check_before(aws: Aws, ledger: Ledger, pin: Pin) -> None:
             todo="It is not deployed again as it is. Mend the cause and promote or approve anew, or "
             f"`amplify rollback --env {env}`: then the pin is another.",
         )
-    package = aws.client("sagemaker").describe_model_package(ModelPackageName=pin["model_package_arn"])
-    if package["ModelApprovalStatus"] != "Approved":
-        raise OperateError(
-            f"{pin['model_package_arn']} is {package['ModelApprovalStatus']}: somebody took the approval back.",
-            todo=f"Approve it again in the registry, or `amplify rollback --env {env}`.",
-        )
+    hold_to_pin(aws, pin)
     wanted, (bucket, key) = pin["artifact"], split_uri(pin["artifact"]["s3_uri"])
     found = HashedStream(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"]).rest()
     if found != wanted["sha256"]:

@@ -161,6 +161,9 @@ ATTACKS: dict[str, Attack] = {
         *on(SAGEMAKER + ":notebook-instance/mine", "sagemaker:CreatePresignedNotebookInstanceUrl"),
     ],
     "start runs": on(SAGEMAKER + ":pipeline/{name}", "sagemaker:StartPipelineExecution"),
+    "run what they like as the image's build": on(
+        "arn:aws:codebuild:us-east-1:{account}:project/<ImageBuildProject>", "codebuild:StartBuild"
+    ),
     "push an image": on("arn:aws:ecr:us-east-1:{account}:repository/<Repository>", "ecr:PutImage"),
     "take images away": [
         *on("arn:aws:ecr:us-east-1:{account}:repository/<Repository>", "ecr:BatchDeleteImage", "ecr:DeleteRepository"),
@@ -209,6 +212,7 @@ MEANT_FOR: dict[str, set[str]] = {
     "invoke without a grant": {"endpoint/InvokePolicy", NOTEBOOK},
     "open a notebook": {"workbench/WorkbenchPolicy"},
     "start runs": {"people/TrainerPolicy", "training/TriggersStarterRole", NOTEBOOK},
+    "run what they like as the image's build": {"people/DeployerPolicy", "training/ImageBuildStarterRole"},
     "push an image": {"training/ImageBuildRole", "promotion/PromotionRole"},
     "write the record of releases, and their copies": {"promotion/PromotionRole", "promotion/ReleaseRole"},
     "say which release is live": {"promotion/ReleaseRole"},
@@ -357,7 +361,7 @@ THEIR_WORK: dict[str, list[tuple[str, str, dict[str, str]]]] = {  # what `amplif
         *on(SAGEMAKER + ":model-package/{name}/7", "sagemaker:DescribeModelPackage"),
         *on("arn:aws:logs:us-east-1:{account}:log-group:/aws/sagemaker/TrainingJobs:log-stream:x", "logs:GetLogEvents"),
         *on("arn:aws:ecr:us-east-1:{account}:repository/<Repository>", "ecr:DescribeImages"),
-        *on("arn:aws:codebuild:us-east-1:{account}:project/<ImageBuildProject>", "codebuild:StartBuild"),
+        *on("arn:aws:codebuild:us-east-1:{account}:project/<ImageBuildProject>", "codebuild:BatchGetBuilds"),
         *on(f"{ARTIFACTS}/runs/{RUN}/evaluation/evaluation.json", "s3:GetObject"),
     ],
     "ApproverPolicy": [

@@ -109,7 +109,7 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/ImageBuild/Role", r"Resource::\*", NO_RESOURCE),
     (r"people/TrainerPolicy", r"DataBucket\w+/(proteins|heldout|weights)/\*", THE_INPUT),
     (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),
-    (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
+    (r"people/(Trainer|Approver|Deployer|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
     (r"people/AuditorPolicy", r"ArtifactBucket\w+/drift/\*", REPORTS),
     (r"people/(Trainer|Approver|Auditor)Policy", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
     (r"people/(Trainer|Approver|Auditor)Policy", r":pipeline/amplify-\w+(-register|-drift)?/execution/\*", EXECUTIONS),
