@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from getpass import getuser
 from pathlib import Path
 from typing import Annotated
@@ -136,7 +137,7 @@ def deploy(
     pin = releases.read(settings.releases, env)
     if assembly is not None:
         as_it_lies = replace(cdk, assembly=assembly)
-        _deploy_recorded(as_it_lies, pin, lambda stacks: as_it_lies.deploy_in_the_open(stacks, reviewed=True))
+        _deploy_recorded(as_it_lies, pin, partial(as_it_lies.deploy_in_the_open, reviewed=True))
         return
     if pin:
         releases.hold_to_pin(aws, pin)

@@ -110,7 +110,7 @@ class DeliveryStack(cdk.Stack):
             deploy_role_name(environment),
             f"{environment.name.capitalize()}DeployRole",
             subject=f"environment:{environment.name}",
-            description=f"Deploys {environment.name} by the roles of the CDK's bootstrap and watches it, and may nothing itself",
+            description=f"Deploys {environment.name} by roles of the CDK's bootstrap and watches; may nothing itself",
         )
         account, region = environment.account, environment.region
         bootstrap = [self._iam(f"role/cdk-hnb659fds-{one}-role-{account}-{region}") for one in BOOTSTRAP_ROLES]

@@ -154,6 +154,18 @@ def test_a_release_is_not_deployed_where_its_package_was_un_approved_after_the_m
     approval(made, STAGING.name, arn, "Approved")
 
 
+def test_a_package_whose_model_was_exchanged_after_its_approval_is_not_deployed(made: ThreeAccounts) -> None:
+    """UpdateModelPackage is an approver's: it approves, and it can change what the package holds."""
+    arn, sagemaker = made.pin(STAGING.name)["model_package_arn"], made.aws(STAGING.name, "sagemaker")
+    approved = sagemaker.describe_model_package(ModelPackageName=arn)["InferenceSpecification"]
+    [container] = approved["Containers"]
+    other = approved | {"Containers": [container | {"ModelDataUrl": "s3://elsewhere/model.tar.gz"}]}
+    sagemaker.update_model_package(ModelPackageArn=arn, InferenceSpecification=other)
+    printed = made.amplify(STAGING.name, "deploy", "--yes", "--env", STAGING.name, fails=True)
+    assert "is not what was approved: its model is s3://elsewhere/model.tar.gz" in words(printed)
+    sagemaker.update_model_package(ModelPackageArn=arn, InferenceSpecification=approved)
+
+
 def test_a_copy_that_was_tampered_with_in_the_target_is_not_deployed(made: ThreeAccounts) -> None:
     artifact = made.pin(STAGING.name)["artifact"]
     version = put(made, STAGING.name, artifact["s3_uri"], b"planted")
