@@ -176,6 +176,14 @@ ATTACKS: dict[str, Attack] = {
         *on("arn:aws:cloudformation:us-east-1:{account}:stack/{name}-storage/x", "cloudformation:DeleteStack"),
     ],
     "deploy": on("arn:aws:iam::{account}:role/cdk-hnb659fds-deploy-role-{account}-us-east-1", "sts:AssumeRole"),
+    "watch and record a release": on("arn:aws:iam::{account}:role/{name}-release", "sts:AssumeRole"),
+    "copy from another account": on("arn:aws:iam::{account}:role/{name}-promotion", "sts:AssumeRole"),
+    "see which models there are": under(ARTIFACTS, {"s3:prefix": f"runs/{RUN}/model/x"}, "s3:ListBucketVersions"),
+    "see which proteins there are, and were": [
+        *under(ARTIFACTS, {"s3:prefix": ""}, "s3:ListBucketVersions"),
+        *under(ARTIFACTS, {"s3:prefix": "checkpoints/"}, "s3:ListBucketVersions"),
+        *under(DATA, {"s3:prefix": "proteins/"}, "s3:ListBucketVersions"),
+    ],
     "open the network": [
         *on("arn:aws:ec2:us-east-1:{account}:vpc/vpc-1", "ec2:CreateRoute", "ec2:AttachInternetGateway"),
         *on("arn:aws:ec2:us-east-1:{account}:security-group/sg-9", "ec2:AuthorizeSecurityGroupEgress"),
@@ -218,6 +226,10 @@ MEANT_FOR: dict[str, set[str]] = {
     "say which release is live": {"promotion/ReleaseRole"},
     "register models": {*PIPELINES, "promotion/PromotionRole"},
     "deploy": {"people/DeployerPolicy", "delivery/DeployRole"},
+    # Promoters too, and theirs are the roles themselves and no names: tests/stacks/test_promotion_rights.py
+    "watch and record a release": {"people/DeployerPolicy", "delivery/DeployRole"},
+    "copy from another account": {"delivery/DeployRole"},
+    "see which models there are": {"people/DeployerPolicy"},  # where no release role looks at the released one
     # Roles of jobs and services use the key for what they may read; only people are held to buckets by the context.
     "decrypt proteins": {"people/TrainerPolicy", NOTEBOOK, "*Role"},
 }
