@@ -11,6 +11,7 @@ they share out each step's proteins among them.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ SHARD_TOKENS = 256 << 20
 
 class DatasetError(ValueError):
     """A dataset folder that is missing, incomplete or damaged."""
+
+
+def manifest_digest(data: Path) -> str:
+    return hashlib.sha256((data / "manifest.json").read_bytes()).hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
