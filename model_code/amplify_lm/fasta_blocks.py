@@ -119,5 +119,6 @@ def _refusal(text: bytes, number: int, source: str) -> Refusal:
     try:
         fasta.clean(record.sequence, f"{source}, {record.where}" if source else record.where)
     except fasta.FastaError as error:
-        return Refusal(record, error)
+        # The traceback knows all callers, and with them the whole block, which would stay as long as the refusal does.
+        return Refusal(record, error.with_traceback(None))
     raise AssertionError(f"{source}, {record.where}: refused by whole arrays, and by `clean` not")

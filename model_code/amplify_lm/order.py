@@ -21,6 +21,7 @@ from .dataset import DatasetError, Split, Windows
 from .permutation import permuted
 
 _AHEAD = 63
+_WORKED_OUT = 4096
 _SHUFFLE = np.uint64(0x5348_5546_464C_4531)  # sets the keys of orders apart from those of masks
 
 
@@ -45,6 +46,7 @@ class TrainingOrder:
         self.tokens_per_step = tokens_per_step
         self.seed = seed
         self.place = place or Place()
+        self._worked_out: tuple[int, int, tuple[NDArray[np.int64], ...]] = (-1, 0, ())  # epoch, first place, arrays
         self._ends = np.cumsum([source.per_epoch for source in split.sources])  # of each source among an epoch's slots
         if not 0 <= self.place.index < self.epoch_length:
             raise DatasetError(
@@ -82,6 +84,16 @@ class TrainingOrder:
             proteins[here] = source.first + within
         return passes, proteins
 
+    def _coming(self, epoch: int, index: int, count: int) -> tuple[NDArray[np.int64], ...]:
+        """(passes, proteins, whole lengths) of these places. Small steps share what is worked out for thousands."""
+        at = index - self._worked_out[1]
+        if self._worked_out[0] != epoch or at < 0 or at + count > len(self._worked_out[2][0]):
+            end = min(index + max(count, _WORKED_OUT), self.epoch_length)
+            passes, proteins = self.order(epoch, np.arange(index, end))
+            self._worked_out = (epoch, index, (passes, proteins, self.split.lengths(proteins)))
+            at = 0
+        return tuple(array[at : at + count] for array in self._worked_out[2])
+
     def _keys(self, passes: NDArray[np.int64], source: int) -> NDArray[np.uint64]:
         return masking.mix(masking.protein_keys(self.seed, passes, np.full(len(passes), source + 1)) ^ _SHUFFLE)
 
@@ -93,8 +105,7 @@ class TrainingOrder:
         while index < self.epoch_length:
             # About as many as fit, and those that may fill what is left; whoever is not needed is looked at again.
             count = min(room // min(self.window, 256) + _AHEAD + 1, self.epoch_length - index)
-            passes, proteins = self.order(epoch, np.arange(index, index + count))
-            wholes = self.split.lengths(proteins)
+            passes, proteins, wholes = self._coming(epoch, index, count)
             came = np.array([bool(ahead >> i & 1) for i in range(min(count, _AHEAD + 1))])
             tokens = np.minimum(wholes, self.window)
             tokens[: len(came)][came] = 0

@@ -230,7 +230,7 @@ def test_ten_times_the_input_takes_the_same_memory(tmp_path: Path) -> None:
             chance = np.random.default_rng(number)
             letters = chance.choice(np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8), (4000, 300))
             records = (b">%d\n%s\n" % (i, row.tobytes()) for i, row in enumerate(letters))
-            (source / f"{number}.fasta").write_bytes(b"".join(records))
+            (source / f"{number}.fasta").write_bytes(b"".join(records) + b">refused\nM*K\n" * 20)
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, source, tmp_path / "dataset"],
             capture_output=True,
