@@ -5,7 +5,7 @@
 #                              OUT=<folder> of review.md and review.json, GATE=look|stop to fail from that verdict on
 #   ENV=dev                    which environment: make drift, make deploy-assembly
 #   REPOSITORY=owner/name      make targets: whose workflow asks what it may deploy
-#   QUICK=1                    make demo in a minute, with a model too small to be of use
+#   QUICK=1                    make demo in a minute, with a model too small to be of use; make rehearsal with canaries of three minutes
 #   TORCH_INDEX_URL=<url>      where torch comes from; on Linux the default index brings gigabytes of CUDA (README, "Installation")
 
 PYTHON ?= python3
@@ -28,14 +28,14 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint types unit e2e proof lifecycle review test-review synth deploy-assembly drift targets snapshots bench parity resume fuzz overload test-gpu clean
+.PHONY: help setup demo down test lint types unit e2e proof lifecycle rehearsal review test-review synth deploy-assembly drift targets snapshots bench parity resume fuzz overload test-gpu clean
 
 help:           ## list the targets
 	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
 
 setup: .venv/.ready node_modules/.ready   ## virtual environment and the pinned Python and npm packages
 
-demo: setup     ## real proteins to a served model on local AWS, in about five minutes
+demo: setup     ## real proteins to a served model on local AWS, in about three minutes
 	@.venv/bin/amplify demo $(if $(QUICK),--quick)
 
 down:           ## stop local AWS and everything it started
@@ -65,6 +65,9 @@ proof: setup    ## every long proof in full
 lifecycle: setup   ## the life of a deployment under requests: changes, failures, roll-backs, drift, destruction; its last line counts
 	@$(RUN) -m tests.e2e.life_cycle
 
+rehearsal: setup   ## releases through dev, staging and prod, forward and back, under requests (QUICK=1: shorter canaries); its last line counts
+	@$(RUN) -m tests.e2e.rehearsal $(if $(QUICK),--quick) $(if $(LOG),--log $(LOG))
+
 review: setup   ## one page about what changes, what it opens and what it costs: make review BASE=<git ref>
 	@[ -n "$(BASE)" ] || { echo "What to compare with? make review BASE=origin/main"; exit 2; }
 	@$(RUN) -m review --base "$(BASE)" $(if $(HEAD),--head "$(HEAD)") --out "$(OUT)" --gate $(GATE)
@@ -75,10 +78,10 @@ test-review: setup   ## planted changes, harmless and dangerous, each held to it
 synth: setup    ## the cloud assembly of all environments, cdk.out: what deploy-assembly deploys, unchanged
 	node_modules/.bin/cdk synth --quiet --output $(ASSEMBLY)
 
-deploy-assembly: node_modules/.ready   ## deploy one environment from cdk.out as it lies there: make deploy-assembly ENV=dev
+deploy-assembly: setup   ## deploy one environment from cdk.out as it lies there: make deploy-assembly ENV=dev
 	@[ -n "$(ENV)" ] || { echo "Which environment? make deploy-assembly ENV=dev"; exit 2; }
 	@[ -f "$(ASSEMBLY)/manifest.json" ] || { echo "There is no assembly in $(ASSEMBLY): make synth makes it"; exit 2; }
-	node_modules/.bin/cdk --app $(ASSEMBLY) deploy '$(ENV)/*' --require-approval never --progress events
+	@$(RUN) -m operate.cli deploy --env $(ENV) --assembly $(ASSEMBLY)
 
 drift: setup    ## has somebody changed by hand what was deployed? make drift ENV=dev
 	@[ -n "$(ENV)" ] || { echo "Which environment? make drift ENV=dev"; exit 2; }

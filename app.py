@@ -9,8 +9,8 @@ from pathlib import Path
 
 import aws_cdk as cdk
 
-from environments import DELIVERY, ENVIRONMENTS
 from stacks.config import SettingsError
+from stacks.config.promotion import neighbours
 from stacks.delivery import DeliveryStage
 from stacks.release import read_releases
 from stacks.stage import AmplifyStage
@@ -19,12 +19,18 @@ ROOT = Path(__file__).parent
 
 
 def add_environments(app: cdk.App) -> None:
-    """All environments, whoever deploys which: one commit, one set of templates."""
+    """All environments, whoever deploys which: one commit, one set of templates. Raises SettingsError."""
+    from environments import DELIVERY, ENVIRONMENTS  # here, where somebody answers for their faults
+
+    # No stack traces in the assembly. Not in cdk.json: there the command line warns of a key that is the CDK's own.
+    app.node.set_context("aws:cdk:disable-creation-stack-traces", True)
     releases = read_releases(ROOT / (app.node.try_get_context("releases") or "releases"), ENVIRONMENTS)
+    around = neighbours(ENVIRONMENTS)
     for name, environment in ENVIRONMENTS.items():
         AmplifyStage(
             app,
             environment,
+            neighbours=around[name],
             release=releases.get(name),
             shadow_release=releases.get(f"{name}.shadow"),
             model_code=ROOT / "model_code",

@@ -13,9 +13,11 @@ from stacks.config import (
     Monitoring,
     Network,
     OnDemand,
+    Promotion,
     RealTime,
     Training,
     WorkingHours,
+    checked,
 )
 
 LOCAL = Environment(
@@ -63,6 +65,7 @@ STAGING = Environment(
     account="222222222222",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,  # models arrive as releases
+    promotion=Promotion(source="dev", loss_margin=0.01),  # nats a residue: what one seed differs from another
     endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=2),
     network=Network(
         cidr="10.20.0.0/20",
@@ -78,6 +81,7 @@ PROD = Environment(
     account="333333333333",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,
+    promotion=Promotion(source="staging", loss_margin=0.01),
     endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=4, max_latency_ms=2_000),
     network=Network(
         cidr="10.30.0.0/20",
@@ -89,8 +93,8 @@ PROD = Environment(
     monthly_ceiling_usd=4_500,
 )
 
-ENVIRONMENTS = {environment.name: environment for environment in (LOCAL, DEV, STAGING, PROD)}
-
 # Who deploys dev, staging and prod: a GitHub repository's workflows (.github/workflows/deploy.yml, nightly.yml), once
 # there is Delivery(repository="owner/name") and its accounts trust it (docs/real-account.md). None: people do, by hand.
 DELIVERY: Delivery | None = None
+
+ENVIRONMENTS = checked(LOCAL, DEV, STAGING, PROD, delivery=DELIVERY)

@@ -1,8 +1,10 @@
-"""Tells CloudWatch how long runs of the pipelines have been going, and how long their training waits for machines.
+"""Tells CloudWatch how long runs of the pipelines have been going, and how their training fares.
 
 SageMaker counts a run's duration when it has ended: one that never ends is not in its metrics. Called every quarter of
-an hour; each time it sends, by pipeline, `OldestRunHours` (0 where nothing runs) and `WaitingMinutes`, the longest
-that a training job of a run has been without machines, first ones or others after an interruption of spot.
+an hour; each time it sends, by pipeline, `OldestRunHours` (0 where nothing runs), `WaitingMinutes`, the longest
+that a training job of a run has been without machines, first ones or others after an interruption of spot, and
+`BrokenRules`, the most rules that a job has told to be broken: the metrics of a job have its name as their dimension,
+which no alarm can know beforehand.
 Environment: PIPELINE_NAMES (with commas), METRIC_NAMESPACE.
 """
 
@@ -18,6 +20,9 @@ ACTIVE = ("Executing", "Stopping")
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html
 WAITING = ("Pending", "Starting", "LaunchingMLInstances", "PreparingTraining", "Interrupted", "Restarting")
 
+BROKEN_RULES = "train:rules_broken"
+"""As the pipeline's metric definitions name it."""
+
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, dict[str, float]]:
     """Measure and send; returns what was sent, by pipeline. Raises AWS's errors."""
@@ -25,10 +30,12 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, dict[str, f
     found = {}
     for pipeline in os.environ["PIPELINE_NAMES"].split(","):
         runs = [run for run in executions(sagemaker, pipeline) if run["PipelineExecutionStatus"] in ACTIVE]
-        waits = [wait for run in runs for wait in minutes_waited(sagemaker, run["PipelineExecutionArn"], now)]
+        jobs = [job for run in runs for job in training_jobs(sagemaker, run["PipelineExecutionArn"])]
+        waits = [(now - since(job)).total_seconds() / 60 for job in jobs if job["SecondaryStatus"] in WAITING]
         found[pipeline] = {
             "OldestRunHours": max(((now - run["StartTime"]).total_seconds() / 3600 for run in runs), default=0.0),
             "WaitingMinutes": max(waits, default=0.0),
+            "BrokenRules": max((broken_rules(job) for job in jobs), default=0.0),
         }
     data = [
         {
@@ -52,15 +59,19 @@ def executions(sagemaker: Any, pipeline: str) -> Iterator[dict[str, Any]]:
     )["PipelineExecutionSummaries"]
 
 
-def minutes_waited(sagemaker: Any, execution: str, now: datetime) -> Iterator[float]:
-    """Of each training job of a run that is without machines, since when."""
+def training_jobs(sagemaker: Any, execution: str) -> Iterator[dict[str, Any]]:
+    """Those of a run that are under way."""
     steps = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=execution)["PipelineExecutionSteps"]
     for step in steps:
         arn = step.get("Metadata", {}).get("TrainingJob", {}).get("Arn")
         if arn and step["StepStatus"] == "Executing":
-            job = sagemaker.describe_training_job(TrainingJobName=arn.rpartition("/")[2])
-            if job["SecondaryStatus"] in WAITING:
-                yield (now - since(job)).total_seconds() / 60
+            yield sagemaker.describe_training_job(TrainingJobName=arn.rpartition("/")[2])
+
+
+def broken_rules(job: Mapping[str, Any]) -> float:
+    """How many rules a job last told to be broken (`[metric] … rules_broken=…` in its log)."""
+    told = (float(one["Value"]) for one in job.get("FinalMetricDataList", []) if one["MetricName"] == BROKEN_RULES)
+    return max(told, default=0.0)
 
 
 def since(job: Mapping[str, Any]) -> datetime:

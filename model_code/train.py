@@ -10,7 +10,6 @@ Under torchrun the processes share out each step's proteins; how many there are 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import shutil
@@ -20,24 +19,30 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from amplify_lm import checkpoint, container, dataset, distributed, metrics, optim, resume
+from amplify_lm import (
+    checkpoint,
+    container,
+    dataset,
+    distributed,
+    flops,
+    metrics,
+    optim,
+    profiling,
+    resume,
+    rules,
+)
 from amplify_lm.container import Container
 from amplify_lm.dataset import Split
 from amplify_lm.distributed import Processes
-from amplify_lm.loss import MaskedLoss, loss_batch, validate
+from amplify_lm.loss import MaskedLoss, loss_batch, sample, validate
 from amplify_lm.masking import MaskingRule
 from amplify_lm.model import Amplify
 from amplify_lm.order import Place, TrainingOrder
 from amplify_lm.settings import Recipe, SettingsError, parse_overrides, read_recipe
 
 HYPERPARAMETERS = ("recipe", "overrides", "script")
-
-# How a run is watched and kept, not what it computes: these settings may change between interruption and resume.
-FREE_TO_CHANGE = (
-    *("log_every", "validate_every", "validation_tokens", "checkpoint_every", "keep_checkpoints"),
-    "max_skipped_steps",
-)
 
 
 class DivergedError(ValueError):
@@ -76,10 +81,10 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
     resume.create_state(optimizer)
 
     # ---- what an earlier run left
-    progress = resume.Progress(0, 0, 0, 0, 0.0, 0, [], recipe.to_dict(), manifest_digest(data))
+    progress = resume.Progress(0, 0, 0, 0, 0.0, 0, [], recipe.to_dict(), dataset.manifest_digest(data))
     if processes.is_first and (path := resume.newest(box.checkpoints, say)):
         found = resume.read_progress(path)
-        check_same_run(found, progress, path)
+        resume.check_same_run(found, progress, path)
         resume.restore(path, model, optimizer)
         progress = found
         say(f"[train] resuming at step {progress.step} from {path.name}", flush=True)
@@ -105,47 +110,54 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
     best = (progress.best_validation_loss, progress.best_step)
     stopwatch = metrics.Stopwatch()
     steps = optim.FiniteSteps(optimizer, device)
-    nats, asked = torch.zeros((2,), device=device, dtype=torch.float64)  # since the last metric line
+    sums = torch.zeros(2, device=device, dtype=torch.float64)  # nats, residues predicted right
+    asked = torch.zeros((), device=device, dtype=torch.float64)  # both since the last metric line
+    watch, looked_at = rules.Watch(recipe, curve, say), sample(validation, recipe).to(device)
+    peak = flops.peak_flops(device)
     writer = resume.Writer(box.checkpoints, recipe.keep_checkpoints, lambda line: say(f"[train] {line}\n", end=""))
+    profiler = profiling.Profiler(recipe.profile_steps if processes.is_first else 0, box.output_data, say)
 
     while step < recipe.steps:
         # The step's windows, dealt to the processes and to the passes of each; then this process's batches.
-        windows = order.next_step()
-        passes = math.ceil(windows.lengths.sum() / (processes.count * recipe.tokens_per_pass))
-        passes = min(passes, len(windows) // processes.count)
-        shares = dataset.share_out(windows, processes.count * passes)
-        batches = [
-            loss_batch(training, share, recipe.seed, rule) for share in shares[processes.rank :: processes.count]
-        ]
+        with stopwatch.reading():
+            windows = order.next_step()
+            passes = math.ceil(windows.lengths.sum() / (processes.count * recipe.tokens_per_pass))
+            passes = min(passes, len(windows) // processes.count)
+            shares = dataset.share_out(windows, processes.count * passes)[processes.rank :: processes.count]
+            batches = [loss_batch(training, share, recipe.seed, rule) for share in shares]
 
         # The loss of a step is the mean over its masked residues, in whichever process they are.
         masked, stopping = _agree(processes, sum(batch.num_masked for batch in batches), stop.requested)
-        nats_of_step = torch.zeros_like(nats)  # this process's
+        sums_of_step = torch.zeros_like(sums)  # this process's
         for number, batch in enumerate(batches, start=1):
             last = number == len(batches)
             with contextlib.nullcontext() if last else distributed.unsynchronised(loss_of):
-                batch_nats, _ = loss_of(batch.to(device))
-                (batch_nats * (processes.count / max(masked, 1.0))).backward()
-            nats_of_step += batch_nats.detach()
+                nats, correct = loss_of(batch.to(device))
+                (nats * (processes.count / max(masked, 1.0))).backward()
+            sums_of_step += torch.stack([nats.detach().double(), correct.double()])
         gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
         rate = optim.learning_rate(step, recipe)
         optim.set_learning_rate(optimizer, rate)
         finite = steps.step(gradient_norm)
-        optimizer.zero_grad(set_to_none=True)
-        nats += torch.where(finite > 0, nats_of_step, 0)
+        sums += torch.where(finite > 0, sums_of_step, 0)
         asked += finite * masked
 
         step += 1
-        residues_in_step = int(windows.residues.sum())
-        stopwatch.count(residues_in_step)
-        residues_seen += residues_in_step
         finished = step == recipe.steps
         keeping = finished or stopping or step % recipe.checkpoint_every == 0
+        telling = keeping or step % recipe.log_every == 0
+        dead_layers = rules.dead_layers(model) if telling else 0
+        optimizer.zero_grad(set_to_none=True)
+        residues_in_step = int(windows.residues.sum())
+        residues_seen += residues_in_step
+        lengths = np.concatenate([share.lengths for share in shares])
+        stopwatch.count(residues_in_step, flops.training_flops(model.config, lengths, masked / processes.count))
+        profiler.step()
 
-        if keeping or step % recipe.log_every == 0:
+        if telling:
             newly_skipped, in_a_row = steps.read()
             skipped += newly_skipped
-            loss = float(processes.sum(nats)) / max(float(asked), 1.0)
+            loss, accuracy = (processes.sum(sums) / max(float(asked), 1.0)).tolist()
             if newly_skipped:
                 say(f"[train] {newly_skipped} of the steps up to {step} had no finite gradient; skipped", flush=True)
             if in_a_row >= recipe.max_skipped_steps or not math.isfinite(loss):
@@ -154,22 +166,29 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
                     f"the others is {loss:.4g}: training diverged. Lower learning_rate (now {rate:.3g}) or raise "
                     f"warmup_steps (now {recipe.warmup_steps}); good checkpoints stay in {box.checkpoints}"
                 )
-            residues_per_second, passed = stopwatch.read()
-            seconds += passed
+            pace = processes.share(stopwatch.read())  # the first one's, so that all judge alike
+            seconds += pace.seconds
             point: dict[str, float] = {
                 "step": step,
                 "steps": recipe.steps,
                 "train_loss": loss,
+                "train_accuracy": accuracy,
+                "perplexity": math.exp(loss),
                 "learning_rate": rate,
-                "residues_per_second": residues_per_second,
+                "residues_per_second": pace.residues_per_second,
                 "seconds": seconds,
+                "input_wait": pace.input_wait,
+                "dead_layers": dead_layers,
             }
+            if peak is not None:
+                point["mfu"] = pace.flops_per_second / peak
             if math.isfinite(norm := float(gradient_norm)):
                 point["gradient_norm"] = norm
             if float(asked):
                 curve.append(point)
+                point["rules_broken"] = watch.judge(curve)
                 say(metrics.metric_line(point), flush=True)
-            nats.zero_()
+            sums.zero_()
             asked.zero_()
 
         if finished or (step % recipe.validate_every == 0 and not stopping):
@@ -180,8 +199,10 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
                 "steps": recipe.steps,
                 "validation_loss": validation_loss,
                 "validation_accuracy": accuracy,
+                "collapsed_heads": rules.collapsed_heads(model, looked_at),
             }
             curve.append(point)
+            point["rules_broken"] = watch.judge(curve)
             say(metrics.metric_line(point), flush=True)
             stopwatch.skip(began)
             if keeping:
@@ -198,11 +219,13 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
             stopwatch.skip(began)
 
         if stopping and not finished:
+            profiler.stop()
             writer.wait()
             say(f"[train] stopped by a signal after step {step} of {recipe.steps}; the checkpoint is saved", flush=True)
             return
 
     # ---- the finished model
+    profiler.stop()
     writer.wait()
     if processes.is_first:
         totals = {"steps": step, "residues": residues_seen, "seconds": round(seconds, 3), "processes": processes.count}
@@ -230,27 +253,6 @@ def starting_model(folder: Path, recipe: Recipe) -> Amplify:
         torch.manual_seed(recipe.seed)
         return Amplify(recipe.model_config())
     return checkpoint.load_model(folder)
-
-
-def manifest_digest(data: Path) -> str:
-    return hashlib.sha256((data / "manifest.json").read_bytes()).hexdigest()
-
-
-def check_same_run(found: resume.Progress, wanted: resume.Progress, path: Path) -> None:
-    """A checkpoint of another dataset or other settings is not a place to go on from. Raises SettingsError."""
-    keys = [key for key in wanted.recipe if key not in FREE_TO_CHANGE]
-    changed = [
-        f"{key} was {found.recipe.get(key)!r}, now {wanted.recipe[key]!r}"
-        for key in keys
-        if found.recipe.get(key) != wanted.recipe[key]
-    ]
-    if found.dataset != wanted.dataset:
-        changed.append("the dataset is another one")
-    if changed:
-        raise SettingsError(
-            f"checkpoint {path} is of a different run: {'; '.join(changed)}. "
-            "Use the same settings, or another checkpoint folder"
-        )
 
 
 def write_artefact(folder: Path, model: Amplify, recipe: Recipe, data: Path, record: dict[str, Any]) -> None:

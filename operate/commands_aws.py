@@ -1,6 +1,10 @@
 """Commands about AWS itself: this machine's (up, down, demo), what is deployed (deploy, status), and doctor."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +16,14 @@ from rich.table import Table
 from local_aws import server
 from operate import aws as aws_access
 from operate import demo as the_demo
-from operate import deployment, doctor, releases, retained
+from operate import deployment, doctor, release_watch, releases, retained
 from operate.cdk import Cdk
 from operate.errors import OperateError, is_refusal
 from operate.screen import Step, shown, watched
-from operate.settings import ROOT, Settings, environment_named
+from operate.settings import ROOT, Settings, environment_named, neighbours_of
 
 app = typer.Typer()
+LONGEST_DEPLOYMENT_S = 9 * 3600  # SageMaker itself gives a deployment up to eight hours
 out = Console()
 news = Console(stderr=True)
 """Progress of commands whose standard output is data."""
@@ -31,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON docum
 def demo(
     context: typer.Context,
     quick: Annotated[
-        bool, typer.Option(help="A minute instead of five, with a model too small to be of use: does all work here?")
+        bool, typer.Option(help="A minute instead of three, with a model too small to be of use: does all work here?")
     ] = False,
     report: Annotated[Path, typer.Option(help="Where the report goes.")] = ROOT / "demo-report",
 ) -> None:
@@ -111,17 +116,31 @@ def _cdk(aws: aws_access.Aws, settings: Settings) -> Cdk:
 
 
 @app.command()
-def deploy(context: typer.Context, env: Env = "local") -> None:
-    """Deploy an environment's stacks with the CDK; the endpoint too, where releases/<env>.json names a model."""
+def deploy(
+    context: typer.Context,
+    env: Env = "local",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before permissions broaden: for what was reviewed.")
+    ] = False,
+    assembly: Annotated[
+        Path | None, typer.Option(help="Deploy this cloud assembly as it lies there, as a workflow does.", exists=True)
+    ] = None,
+) -> None:
+    """Deploy an environment's stacks with the CDK; the endpoint too, where releases/<env>.json names a model.
+
+    An environment that takes part in promotion asks golden requests while a release goes live, and keeps a record of
+    how that ended.
+    """
     settings: Settings = context.obj
     aws = aws_access.connect(environment_named(env), settings)
     cdk = _cdk(aws, settings)
     pin = releases.read(settings.releases, env)
-    if pin and not releases.is_registered(aws, pin):
-        raise OperateError(
-            f"The release pin of {env} names {pin['model_package_arn']}, which is not in the registry.",
-            todo="Approve a model that is (`amplify approve`), or delete releases/<env>.json to do without endpoint.",
-        )
+    if assembly is not None:
+        as_it_lies = replace(cdk, assembly=assembly)
+        _deploy_recorded(as_it_lies, pin, partial(as_it_lies.deploy_in_the_open, reviewed=True))
+        return
+    if pin:
+        releases.hold_to_pin(aws, pin)
     with watched(Step(out, "deploy")) as step:
         step.show("cdk synth")
         cdk.synth(lambda line: step.show(f"cdk synth: {line}"))
@@ -130,12 +149,36 @@ def deploy(context: typer.Context, env: Env = "local") -> None:
                 cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
             retained.take_over(cdk, step.show, step.say)
             cdk.deploy(f"{env}/*", lambda line: step.show(f"cdk deploy: {line}"), method="direct")
-    if not aws.is_local:  # the command line's own questions about permissions need the terminal
-        retained.take_over(cdk, lambda _line: None, out.print)
-        cdk.deploy_with_approval(f"{env}/*")
+        else:
+            retained.take_over(cdk, step.show, step.say)
+    if not aws.is_local:
+        _deploy_recorded(
+            cdk, pin, lambda stacks: _deploy_quietly(cdk, stacks) if yes else cdk.deploy_in_the_open(stacks)
+        )
     if pin:
         deployment.check_serves(aws, pin["model_package_arn"])
+        releases.hold_to_pin(aws, pin)  # once more: it may have been changed before SageMaker read it
     status(context, env)
+
+
+def _deploy_quietly(cdk: Cdk, stacks: str) -> None:
+    with watched(Step(out, "cdk deploy")) as step:
+        cdk.deploy(stacks, step.show, limit_s=LONGEST_DEPLOYMENT_S)
+
+
+def _deploy_recorded(cdk: Cdk, pin: releases.Pin | None, deploy: Callable[[str], None]) -> None:
+    """Deploy an account's stacks; watched, judged and recorded where the environment has a record of releases."""
+    env = cdk.aws.environment.name
+    if pin is None or not neighbours_of(env).any:
+        deploy(f"{env}/*")
+        return
+    role = f"{cdk.aws.environment.resource_name}-release"
+    try:
+        aws = cdk.aws.acting_as(role)
+    except OperateError:
+        deploy(f"{env}/promotion")  # an environment of before: the role that watches the rest comes first
+        aws = cdk.aws.acting_as(role)
+    release_watch.deploy(aws, pin, getuser(), lambda: deploy(f"{env}/*"), lambda line: out.print(line, highlight=False))
 
 
 @app.command()

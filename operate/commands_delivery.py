@@ -6,13 +6,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from environments import DELIVERY, ENVIRONMENTS
 from operate import aws as aws_access
 from operate import drift as the_drift
 from operate.commands_aws import Env, Json, news, out
 from operate.errors import OperateError
 from operate.screen import Step, watched
-from operate.settings import environment_named
+from operate.settings import all_environments, environment_named
 from stacks.config import targets as targets_of
 
 app = typer.Typer()
@@ -52,4 +51,5 @@ def targets(
 ) -> None:
     """What a workflow of this repository deploys, by environment: JSON of regions and roles. {} where no account of
     environments.py trusts it."""
-    typer.echo(json.dumps(targets_of(DELIVERY, ENVIRONMENTS.values(), repository)))
+    environments, delivery = all_environments()
+    typer.echo(json.dumps(targets_of(delivery, environments.values(), repository)))

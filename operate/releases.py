@@ -180,6 +180,40 @@ def is_registered(aws: Aws, pin: Pin) -> bool:
     return True
 
 
+def hold_to_pin(aws: Aws, pin: Pin) -> None:
+    """Raises OperateError where the registry does not have the package as the pin has it: who may approve a package may
+    change what it holds too, and SageMaker serves what the package says at that moment."""
+    arn, env = pin["model_package_arn"], aws.environment.name
+    if not is_registered(aws, pin):
+        raise OperateError(
+            f"The release pin of {env} names {arn}, which is not in the registry.",
+            todo="Approve a model that is (`amplify approve`), or delete its pin to do without endpoint.",
+        )
+    package = aws.client("sagemaker").describe_model_package(ModelPackageName=arn)
+    if package["ModelApprovalStatus"] != "Approved":
+        raise OperateError(
+            f"{arn} is {package['ModelApprovalStatus']}: somebody took the approval back.",
+            todo="Approve it again (`amplify approve`), or pin another.",
+        )
+    if changed := changed_since(package, pin):
+        raise OperateError(
+            f"{arn} is not what was approved: {'; '.join(changed)}.",
+            todo="Find out who changed it (CloudTrail: UpdateModelPackage), and approve a model anew.",
+        )
+
+
+def changed_since(package: dict[str, Any], pin: Pin) -> list[str]:
+    """What a package holds otherwise than its pin says."""
+    containers = package["InferenceSpecification"]["Containers"]
+    if len(containers) != 1:
+        return [f"it has {len(containers)} containers, and had one"]
+    found = (str(containers[0].get("Image")).rpartition("@")[2], containers[0].get("ModelDataUrl"))
+    wanted = (pin["image_digest"], pin["artifact"]["s3_uri"])
+    names = ("its image", "its model")
+    told = zip(names, found, wanted, strict=True)
+    return [f"{name} is {now}, and {then} was approved" for name, now, then in told if now != then]
+
+
 def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str, before: Pin | None) -> Pin:
     [container] = package["InferenceSpecification"]["Containers"]
     evaluation, image = _evaluation(aws, package), _image(aws, container["Image"])
@@ -261,17 +295,20 @@ def file_in(stream: Any, name: str) -> bytes | None:
 def _image(aws: Aws, uri: str) -> dict[str, Any]:
     """Digest of the package's image in the registry, the tag that names its code, and the SHA-256 of that code.
 
-    A run names the digest; a run that somebody started by hand may have named the tag.
+    A run that somebody started by hand, without parameter `image`, registers a tag: what that names tomorrow nobody
+    approves.
     """
-    named = re.fullmatch(r"[^/]+/([^:@]+)(?::(.+)|@(sha256:[0-9a-f]{64}))", uri)
+    named = re.fullmatch(r"[^/]+/([^:@]+)@(sha256:[0-9a-f]{64})", uri)
     if named is None:
         raise OperateError(
-            f"The package's image is {uri}: neither tag nor digest of a repository.", todo="Train again."
+            f"The package's image is {uri}, without a digest.",
+            todo="Start the run by `amplify train`, or give its parameter `image` a digest (`amplify image`).",
         )
-    repository, tag, digest = named.groups()
-    image_id = {"imageTag": tag} if tag else {"imageDigest": digest}
+    repository, digest = named.groups()
     try:
-        [found] = aws.client("ecr").describe_images(repositoryName=repository, imageIds=[image_id])["imageDetails"]
+        [found] = aws.client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])[
+            "imageDetails"
+        ]
     except ClientError as error:
         message = error.response["Error"]["Message"]
         raise OperateError(f"Image {uri} is not in the registry: {message}", todo="Train again.") from None

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from environments import ENVIRONMENTS
 from operate.errors import OperateError
-from stacks.config import Environment
+from stacks.config import Delivery, Environment, SettingsError
+from stacks.config.promotion import Neighbours, neighbours
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,8 +43,28 @@ def read_settings(environ: Mapping[str, str], here: Path) -> Settings:
     )
 
 
+def all_environments() -> tuple[Mapping[str, Environment], Delivery | None]:
+    """What environments.py holds: the environments, and who deploys them. Raises OperateError with all its faults."""
+    try:
+        from environments import DELIVERY, ENVIRONMENTS  # here, where somebody answers for their faults
+    except SettingsError as error:
+        raise OperateError(
+            str(error), todo="Nothing was done. Mend these values, and run the same command again."
+        ) from None
+    except Exception as error:  # a name that is none, a comma too few: in Python's own words
+        what = f"environments.py cannot be read: {type(error).__name__}: {error}"
+        raise OperateError(what, todo="Nothing was done. `.venv/bin/python environments.py` shows the line.") from None
+    return ENVIRONMENTS, DELIVERY
+
+
+def neighbours_of(name: str) -> Neighbours:
+    """Whom an environment exchanges releases with. Raises what `environment_named` does."""
+    return neighbours(all_environments()[0])[environment_named(name).name]
+
+
 def environment_named(name: str) -> Environment:
-    """The environment of environments.py. Raises OperateError for another name."""
-    if name not in ENVIRONMENTS:
-        raise OperateError(f"There is no environment {name!r}.", todo=f"Give --env {' or '.join(ENVIRONMENTS)}.")
-    return ENVIRONMENTS[name]
+    """The environment of environments.py. Raises OperateError for another name, and for faults in that file."""
+    environments, _ = all_environments()
+    if name not in environments:
+        raise OperateError(f"There is no environment {name!r}.", todo=f"Give --env {' or '.join(environments)}.")
+    return environments[name]

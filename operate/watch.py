@@ -8,7 +8,7 @@ from operate.aws import Aws
 from operate.pipeline_run import LogLine, Metrics, StepChange
 from operate.screen import Step
 
-SAID = {"Prepare": "[prepare] ", "Fetch": "[fetch] ", "Evaluate": "[evaluate] "}
+SAID = {"Prepare": "[prepare] ", "Train": "[rule] ", "Fetch": "[fetch] ", "Evaluate": "[evaluate] "}
 """Lines of a job's log that a person wants to keep: those that begin so."""
 
 
@@ -52,6 +52,10 @@ def progress_text(latest: Mapping[str, float]) -> str:
         parts.append(f"loss {latest['train_loss']:.3f}")
     if "residues_per_second" in latest:
         parts.append(f"{latest['residues_per_second']:,.0f} residues/s")
+    if "mfu" in latest:
+        parts.append(f"{latest['mfu']:.0%} MFU")
     if "validation_loss" in latest:
         parts.append(f"validation {latest['validation_loss']:.3f}")
+    if latest.get("rules_broken"):
+        parts.append(f"{latest['rules_broken']:.0f} rules broken")
     return " · ".join(parts)

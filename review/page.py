@@ -35,7 +35,9 @@ def _lines(review: Review) -> Iterator[str]:
     verdict = review.level_of()
     yield f"# Infrastructure review: {MARKS[verdict]}"
     if review.refusal:
-        yield f"{_between(review)}: there is nothing to compare. {escaped(review.refusal)}"
+        first, *faults = review.refusal.splitlines()
+        yield f"{_between(review)}: there is nothing to compare. {escaped(first)}"
+        yield from (f"- {escaped(fault.strip())}" for fault in faults)
         return
     if review.is_empty:
         yield f"{_between(review)}: nothing that is deployed changes."

@@ -5,7 +5,8 @@
                                                      among them is the accounts' own stage, and wants every environment
 
 It runs that side's own app.py, with the packages of the virtual environment that the review runs in: a base that
-wants other versions of them may be refused, and the review says so. Exit code 3: the project refused, and why.
+wants other versions of them may be refused, and the review says so. Exit code 3: the project refused, and standard
+output says why, in as many lines as it takes.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
         else:
             synth(Path(arguments[1]), set(arguments[2].split(",")))
     except Exception as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{type(error).__name__}: {error}")
         sys.exit(REFUSED)
 
 
@@ -73,12 +74,12 @@ def synth(outdir: Path, wanted: set[str]) -> None:
     else:
         if hasattr(environments, "DELIVERY"):
             environments.DELIVERY = None
-        for name in set(environments.ENVIRONMENTS) - wanted:  # app.py has the same object
-            del environments.ENVIRONMENTS[name]
     import aws_cdk as cdk
 
     import app as the_app
 
+    if DELIVERY not in wanted:
+        leave_out(the_app, wanted)
     app = cdk.App()
     the_app.add_environments(app)
     add_packs(cdk, app)
@@ -93,6 +94,16 @@ def synth(outdir: Path, wanted: set[str]) -> None:
         one["reason"] = next((row[2] for row in rows if explains(row, one["path"], one["rule"])), "")
     facts = {"settings": everything, "findings": found, "reasons": rows}
     (outdir / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def leave_out(the_app: Any, wanted: set[str]) -> None:
+    """Have app.py make the stages of these environments only. It still knows the others, which they may name."""
+    stage = the_app.AmplifyStage
+
+    def make(scope: Any, environment: Any, *arguments: Any, **options: Any) -> Any:
+        return stage(scope, environment, *arguments, **options) if environment.name in wanted else None
+
+    the_app.AmplifyStage = make
 
 
 def add_packs(cdk: Any, app: Any) -> None:

@@ -19,6 +19,7 @@ from stacks.config.delivery import (
     deploy_role_name,
     drift_role_name,
 )
+from stacks.constructs.account_role import release_role_name
 from stacks.delivery_rights import BOUNDED, BOUNDED_MODELS, READS
 from stacks.people import BOOTSTRAP_ROLES
 
@@ -36,6 +37,9 @@ class DeliveryStage(cdk.Stage):
     """`delivery/<environments of an account>`, one stack an account. `cdk deploy 'delivery/dev'` deploys dev's."""
 
     def __init__(self, scope: Construct, delivery: Delivery, environments: Sequence[Environment]) -> None:
+        """Raises SettingsError with all that is wrong in the settings."""
+        for settings in (delivery, *environments):
+            settings.check()
         super().__init__(scope, "delivery")
         cdk.Tags.of(self).add("project", "amplify")
         for account, own in delivered(environments).items():
@@ -106,11 +110,12 @@ class DeliveryStack(cdk.Stack):
             deploy_role_name(environment),
             f"{environment.name.capitalize()}DeployRole",
             subject=f"environment:{environment.name}",
-            description=f"Deploys {environment.name} by the roles of the CDK's bootstrap, and may nothing itself",
+            description=f"Deploys {environment.name} by roles of the CDK's bootstrap and watches; may nothing itself",
         )
         account, region = environment.account, environment.region
         bootstrap = [self._iam(f"role/cdk-hnb659fds-{one}-role-{account}-{region}") for one in BOOTSTRAP_ROLES]
-        role.add_to_policy(iam.PolicyStatement(actions=["sts:AssumeRole"], resources=bootstrap))
+        watch = self._iam(f"role/{release_role_name(environment)}")  # asks golden requests, and keeps the record
+        role.add_to_policy(iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[*bootstrap, watch]))
 
     def _drift_role(self, environment: Environment) -> None:
         """By the branch and not by an environment of GitHub: those of production wait for approval every night."""

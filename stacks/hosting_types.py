@@ -1,13 +1,15 @@
 """Which instance types SageMaker hosts a model on, and which a transform job takes: fewer than a training job does.
 
 Source: the enumerations ProductionVariantInstanceType and TransformInstanceType of the SageMaker API reference, the
-families of stacks/instance_types.py only; a test holds the table equal to botocore's copy of them.
+families of stacks/instance_types.py only; a test holds the table equal to botocore's copy of them. Memory: EC2's
+DescribeInstanceTypes, as published by Karpenter (aws/karpenter-provider-aws, August 2026, `instance-memory`).
 """
 
 from typing import Literal
 
 from stacks import gpu_generations
-from stacks.instance_types import family
+from stacks.instance_types import family, vcpus
+from stacks.training_types import MACHINES
 
 Use = Literal["endpoint", "transform"]
 
@@ -51,6 +53,29 @@ TRANSFORM_FAMILIES = frozenset(
 )
 NOT_FOR_TRANSFORM = frozenset({"ml.c4.large", "ml.c5.large"})
 
+GIB_PER_VCPU: dict[str, float] = {
+    **dict.fromkeys(("c5", "c5d", "c6i", "c7i"), 2.0),
+    **dict.fromkeys(("m4", "m5", "m5d", "m6i", "m7i", "g4dn", "g5", "g6", "g7", "t2"), 4.0),
+    **dict.fromkeys(("r5", "r5d", "r6i", "r7i", "g6e", "g7e"), 8.0),
+    "c4": 1.875,
+    "p4d": 12.0,
+    "p4de": 12.0,
+}
+GIB: dict[str, int] = {
+    "ml.c4.8xlarge": 60,
+    "ml.t2.medium": 4,
+    "ml.g7e.12xlarge": 512,
+    "ml.g7e.24xlarge": 1024,
+    "ml.g7e.48xlarge": 2048,
+    "ml.p5.4xlarge": 256,
+    "ml.p5.48xlarge": 2048,
+    "ml.p5e.48xlarge": 2048,
+    "ml.p5en.48xlarge": 2048,
+    "ml.p6-b200.48xlarge": 2048,
+    "ml.p6-b300.48xlarge": 4096,
+}
+"""The types whose memory does not follow from their processors."""
+
 BURSTABLE_FAMILIES = frozenset({"t2", "t3"})
 """Application Auto Scaling refuses them: https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling.html"""
 
@@ -68,6 +93,16 @@ def check(instance_type: str, use: Use) -> None:
     known = f"of {name} it has {', '.join(sizes)}" if sizes else f"it has none of family {name}"
     purpose = "endpoints" if use == "endpoint" else "transform jobs"
     raise ValueError(f"SageMaker has no '{instance_type}' for {purpose}: {known}")
+
+
+def memory_mb(instance_type: str) -> int:
+    """The memory, in MiB, of a type that our image is served on."""
+    return int(1024 * (GIB.get(instance_type) or GIB_PER_VCPU[family(instance_type)] * vcpus(instance_type)))
+
+
+def gpus(instance_type: str) -> int:
+    """How many GPUs it has."""
+    return MACHINES[instance_type].gpus if instance_type in MACHINES else 0
 
 
 def scales(instance_type: str) -> bool:

@@ -19,6 +19,7 @@ from stacks.drift_definition import DriftSurroundings, drift_definition
 from stacks.instance_types import has_local_disk
 from stacks.registry import RegistryStack
 from stacks.release import Release
+from stacks.remarks import remark
 from stacks.storage import StorageStack
 from stacks.training import PROCESSING_JOBS
 from stacks.vpc_config import VpcConfig
@@ -53,6 +54,13 @@ class MonitoringStack(cdk.Stack):
                 topic=storage.alarm_topic,
                 protocol=sns.SubscriptionProtocol.EMAIL,
                 endpoint=address,
+            )
+        if environment.serves_others and not settings.alarm_emails:
+            remark(
+                self,
+                "nobody-hears-alarms",
+                f"alarms of {environment.name} ring and no e-mail goes out: give Monitoring(alarm_emails=(…)) in "
+                "environments.py, unless somebody else listens to the topic",
             )
         if settings.monthly_budget_usd is not None:
             AccountBudget(self, "Spend", name=name, usd=settings.monthly_budget_usd, topic=storage.alarm_topic)

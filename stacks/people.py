@@ -44,7 +44,9 @@ class PeopleStack(cdk.Stack):
             self._let_train(self.trainer, image_build_arn)
             self.export_value(self.trainer.managed_policy_arn)  # always, as in storage.py: a workbench has it
         self._let_approve(self._policy("approver", "Read what runs made, approve or reject models", people.approvers))
-        self._let_deploy(self._policy("deployer", "Deploy by the roles of the CDK's bootstrap", people.deployers))
+        self._let_deploy(
+            self._policy("deployer", "Deploy by the roles of the CDK's bootstrap", people.deployers), image_build_arn
+        )
         self._let_audit(
             self._policy("auditor", "See how everything is set, scored and logged", people.auditors), image_build_arn
         )
@@ -73,10 +75,9 @@ class PeopleStack(cdk.Stack):
         policy.do("sagemaker:StopPipelineExecution", "sagemaker:RetryPipelineExecution", on=runs)
         self._let_follow_runs(policy, runs)
         self._let_read_the_registry(policy)
-        policy.do(
-            *("codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds", "codebuild:StartBuild"),
-            on=[image_build_arn],
-        )
+        # Not StartBuild: its request may bring another buildspec, another image, other variables. Whoever starts builds
+        # runs what they like as the build, and by the image that it pushes as every job: that is a deployer's right.
+        policy.do("codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds", on=[image_build_arn])
         self._let_read_outputs(policy)
 
     def _let_approve(self, policy: PeoplePolicy) -> None:
@@ -94,7 +95,7 @@ class PeopleStack(cdk.Stack):
         self._let_follow_runs(policy, [f"{pipeline}/execution/*" for pipeline in pipelines])
         self._let_read_outputs(policy)
 
-    def _let_deploy(self, policy: PeoplePolicy) -> None:
+    def _let_deploy(self, policy: PeoplePolicy, image_build_arn: str | None) -> None:
         """No change of its own: what is deployed is what the CDK's roles and the execution role of CloudFormation may.
         What `amplify deploy` looks at is read: whether the release is registered, and what the endpoint then serves.
         """
@@ -106,6 +107,16 @@ class PeopleStack(cdk.Stack):
             ],
         )
         policy.do("sagemaker:DescribeModelPackage", on=[policy.arn("sagemaker", f"model-package/{self._name}/*")])
+        if image_build_arn is not None:
+            artifacts = self._storage.artifact_bucket
+            policy.do(
+                *("codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds", "codebuild:StartBuild"),
+                on=[image_build_arn],
+            )
+            policy.do("ecr:DescribeImages", on=[self._registry.repository.repository_arn])
+            policy.read(artifacts, "images/")
+            policy.list(artifacts, "images/")  # without it, what is not kept would look like what may not be read
+            policy.use_key(self._storage.key, artifacts)
         self._let_see_what_is_served(policy)
         self._let_read_outputs(policy)
 

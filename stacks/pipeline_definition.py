@@ -34,6 +34,11 @@ METRICS = {
     "train:loss": "train_loss",
     "train:learning_rate": "learning_rate",
     "train:residues_per_second": "residues_per_second",
+    "train:accuracy": "train_accuracy",
+    "train:perplexity": "perplexity",
+    "train:gradient_norm": "gradient_norm",
+    "train:mfu": "mfu",
+    "train:rules_broken": "rules_broken",
     "validation:loss": "validation_loss",
     "validation:accuracy": "validation_accuracy",
 }

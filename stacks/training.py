@@ -19,6 +19,7 @@ from stacks.instance_types import has_local_disk
 from stacks.pipeline_definition import registration_definition, training_definition
 from stacks.pipeline_steps import PROCESSING_MAX_RUNTIME_HOURS, Surroundings
 from stacks.registry import RegistryStack
+from stacks.remarks import remark
 from stacks.storage import StorageStack
 from stacks.training_types import MACHINES
 from stacks.vpc_config import VpcConfig
@@ -165,8 +166,9 @@ class TrainingStack(cdk.Stack):
         """Several machines without EFA do work, and wait for each other's gradients most of the time."""
         slow = [given for given, most in training.possible_machines if most > 1 and MACHINES[given].gpus]
         if slow := [given for given in slow if not MACHINES[given].efa]:
-            cdk.Annotations.of(self).add_warning_v2(
-                "amplify:slow-network",
+            remark(
+                self,
+                "slow-network",
                 f"up to {training.most_instances} machines may train together, but {', '.join(slow)} has no EFA: give "
                 "types that have it (stacks/training_types.py), or one machine",
             )

@@ -17,7 +17,7 @@ from ministack.services import iam, kms, s3, sts
 from ministack.services.cloudformation import changesets, handlers, helpers, stacks
 
 from local_aws.ministack_hooks.cloudformation import Properties
-from local_aws.ministack_hooks.requests import Headers, Query, account, region
+from local_aws.ministack_hooks.requests import Headers, Query, account, region, request_scope
 from local_aws.settings import Credentials
 
 Context = Mapping[str, Any]
@@ -76,7 +76,9 @@ def watch_decisions(seen: Callable[[Decision], None]) -> None:
 def decide(access_key: str, action: str, resource: str, context: Context) -> Decision:
     """Whether the holder of a key, whose signature was checked, may do `action` to `resource`. Seen as all others."""
     service = action.partition(":")[0]
-    refused = iam_evaluator.enforce(access_key, action, service, region(), resource, dict(context))
+    owner = access_key if access_key.isdigit() else responses._account_from_sts_session(access_key)
+    with request_scope(str(owner or account()), region()):  # the bucket of a request may be another account's
+        refused = iam_evaluator.enforce(access_key, action, service, region(), resource, dict(context))
     return _decision(access_key, action, resource, context, refused)
 
 

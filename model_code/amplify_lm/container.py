@@ -74,6 +74,11 @@ class Container:
     def output(self) -> Path:
         return self.base / "output"
 
+    @property
+    def output_data(self) -> Path:
+        """What SageMaker packs into `output.tar.gz`."""
+        return self.output / "data"
+
     def channel(self, name: str) -> Path:
         """The folder of an input channel. Raises SettingsError where the job has no such channel."""
         folder = self.base / "input" / "data" / name

@@ -7,6 +7,7 @@ reads nothing but headers, and a protein is read when its turn comes.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ SOURCES = "sources.json"
 
 class DatasetError(ValueError):
     """A dataset folder that is missing, incomplete or damaged."""
+
+
+def manifest_digest(data: Path) -> str:
+    return hashlib.sha256((data / "manifest.json").read_bytes()).hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

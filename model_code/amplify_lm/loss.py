@@ -139,6 +139,16 @@ def measure(
     return Measured(nats_sum, int(correct_sum), [int(letters) for letters in letter_sums])
 
 
+SAMPLE_TOKENS = 1024
+
+
+def sample(split: Split, recipe: Recipe) -> LossBatch:
+    """The first few windows of a split, for what is too dear to measure on many; one at least."""
+    windows = cut(split.lengths(np.arange(min(len(split), SAMPLE_TOKENS))), recipe.window)
+    count = max(1, int(np.searchsorted(np.cumsum(windows.lengths), SAMPLE_TOKENS, side="right")))
+    return loss_batch(split, windows.take(list(range(count))), MEASURING_SEED, HIDE_ALL)
+
+
 def validate(model: Amplify, split: Split, recipe: Recipe, processes: Processes) -> tuple[float, float]:
     """Loss and accuracy on the first `validation_tokens` of the validation split."""
     lengths = split.lengths(np.arange(len(split)))

@@ -7,7 +7,9 @@ numbers by regular expression (`train_loss=([0-9.eE+-]+)`), and so does whoever 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
 
 Number = int | float
 
@@ -30,24 +32,44 @@ def _rounded(value: Number) -> Number:
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
+class Pace(NamedTuple):
+    """Of one process, since it was last read."""
+
+    residues_per_second: float
+    """Of what is trained on, over all processes: no padding, no `<bos>`, no `<eos>`."""
+    seconds: float
+    input_wait: float
+    """Share of the time that went into reading, masking and packing."""
+    flops_per_second: float
+    """Of this process (flops.py)."""
+
+
 class Stopwatch:
-    """Residues a second since it was last read. Counts what is trained on: no padding, no `<bos>`, no `<eos>`."""
+    """Measures the pace of training."""
 
     def __init__(self) -> None:
-        self._residues = 0
+        self._residues, self._flops, self._reading = 0, 0.0, 0.0
         self._since = time.perf_counter()
 
-    def count(self, residues: int) -> None:
+    def count(self, residues: int, flops: float = 0.0) -> None:
         self._residues += residues
+        self._flops += flops
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what has to be done before the model has something to compute."""
+        began = time.perf_counter()
+        yield
+        self._reading += time.perf_counter() - began
 
     def skip(self, since: float) -> None:
         """Leave out the time from `since` (perf_counter) until now, spent on something else than training."""
         self._since += time.perf_counter() - since
 
-    def read(self) -> tuple[float, float]:
-        """Residues a second and seconds passed; begins anew."""
+    def read(self) -> Pace:
+        """The pace since this was last read; begins anew."""
         now = time.perf_counter()
         seconds = max(now - self._since, 1e-9)
-        rate = self._residues / seconds
-        self._residues, self._since = 0, now
-        return rate, seconds
+        pace = Pace(self._residues / seconds, seconds, min(self._reading / seconds, 1.0), self._flops / seconds)
+        self._residues, self._flops, self._reading, self._since = 0, 0.0, 0.0, now
+        return pace

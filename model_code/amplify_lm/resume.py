@@ -27,9 +27,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .settings import RULE_THRESHOLDS, SettingsError
+
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{64})\.safetensors")
 PARTIAL = ".partial-checkpoint"
 _RANDOM = "random_state"
+
+# How a run is watched and kept, not what it computes: these settings may change between interruption and resume.
+FREE_TO_CHANGE = (
+    *("log_every", "validate_every", "validation_tokens", "checkpoint_every", "keep_checkpoints"),
+    *("max_skipped_steps", "profile_steps", "stop_on", *RULE_THRESHOLDS.values()),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,23 @@ def read_progress(path: Path) -> Progress:
         wanted = "go on with the code that wrote it, or begin anew in another checkpoint folder"
         raise ValueError(f"checkpoint {path} is of an older form, without {', '.join(missing)}; {wanted}")
     return Progress(**{name: json.loads(header[name]) for name in Progress.__slots__})
+
+
+def check_same_run(found: Progress, wanted: Progress, path: Path) -> None:
+    """A checkpoint of another dataset or other settings is not a place to go on from. Raises SettingsError."""
+    keys = [key for key in wanted.recipe if key not in FREE_TO_CHANGE]
+    changed = [
+        f"{key} was {found.recipe.get(key)!r}, now {wanted.recipe[key]!r}"
+        for key in keys
+        if found.recipe.get(key) != wanted.recipe[key]
+    ]
+    if found.dataset != wanted.dataset:
+        changed.append("the dataset is another one")
+    if changed:
+        raise SettingsError(
+            f"checkpoint {path} is of a different run: {'; '.join(changed)}. "
+            "Use the same settings, or another checkpoint folder"
+        )
 
 
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

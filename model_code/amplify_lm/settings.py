@@ -48,7 +48,27 @@ _RANGES: dict[str, tuple[float, float]] = {
     "validation_tokens": (1, 1 << 40),
     "checkpoint_every": (1, 100_000_000),
     "keep_checkpoints": (1, 1000),
+    "profile_steps": (0, 100),
+    "min_loss_fall": (-10, 10),
+    "max_gradient_jump": (1, 1e9),
+    "min_gradient_norm": (0, 1e6),
+    "max_dead_layers": (0, 1000),
+    "max_collapsed_heads": (0, 1),
+    "max_overfit": (0, 10),
+    "max_input_wait": (0, 1),
+    "min_mfu": (0, 1),
 }
+RULE_THRESHOLDS = {
+    "loss_not_falling": "min_loss_fall",
+    "exploding_gradients": "max_gradient_jump",
+    "vanishing_gradients": "min_gradient_norm",
+    "dead_layers": "max_dead_layers",
+    "attention_collapse": "max_collapsed_heads",
+    "over_fitting": "max_overfit",
+    "input_starvation": "max_input_wait",
+    "gpu_under_use": "min_mfu",
+}
+"""Rules that watch a run (rules.py) → the setting that each is held to."""
 _RANDOM_TOKENS = ("residues", "vocabulary")
 _SPLIT_BY = ("auto", "cluster", "hash")
 _WEIGHTS = (0.001, 1000.0)
@@ -126,6 +146,24 @@ class Recipe:
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
     """The newest ones; the one with the lowest validation loss stays beside them."""
+    profile_steps: int = 0
+    """So many steps, after the first ten, are recorded by torch's profiler into the job's output."""
+    stop_on: str = ""
+    """Rules that end the run when they break, with commas between; the others are told and counted."""
+    min_loss_fall: float = 0.0
+    """Nats by which the last fifth of the losses is lower than the fifth before, from warm-up to the end of decay."""
+    max_gradient_jump: float = 10.0
+    """The gradient's norm, before clipping, as a multiple of the usual."""
+    min_gradient_norm: float = 1e-5
+    max_dead_layers: int = 0
+    max_collapsed_heads: float = 0.5
+    """Share of the attention heads that look at one token only."""
+    max_overfit: float = 0.05
+    """Nats by which the validation loss is above its lowest."""
+    max_input_wait: float = 0.5
+    """Share of the time that goes into reading, masking and packing."""
+    min_mfu: float = 0.1
+    """Share of the GPU's BF16 arithmetic; where that is not known, such as on a CPU, nothing is held to it."""
 
     def __post_init__(self) -> None:
         faults = [
@@ -148,6 +186,8 @@ class Recipe:
                 faults.append(f"{name} is {getattr(self, name)}, at least window ({self.window}) is wanted")
         if self.decay_steps <= self.warmup_steps:
             faults.append(f"decay_steps is {self.decay_steps}, more than warmup_steps ({self.warmup_steps}) is wanted")
+        known = list(RULE_THRESHOLDS)
+        faults += [f"stop_on: {_unknown(name, known, 'rule')}" for name in self.stop_on_rules if name not in known]
         try:
             self.model_config()
         except ValueError as fault:
@@ -164,6 +204,10 @@ class Recipe:
         ]
         names = [name for name in self.mix if not name or "/" in name or name.startswith(".")]
         return faults + [f"mix: {name!r} is no name of a folder at the top of the input" for name in names]
+
+    @property
+    def stop_on_rules(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.stop_on.split(",") if name.strip())
 
     def model_config(self) -> ModelConfig:
         """The model that the recipe describes."""
@@ -229,8 +273,8 @@ def parse_overrides(text: str) -> dict[str, Any]:
     return values
 
 
-def _unknown(key: str, known: list[str]) -> str:
-    return f"unknown key {key!r}{_nearest(key, known)}"
+def _unknown(key: str, known: list[str], what: str = "key") -> str:
+    return f"unknown {what} {key!r}{_nearest(key, known)}"
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stacks.config.checks import not_matching, out_of_range
+from stacks.config.settings import Settings
 from stacks.training_types import IN_TRAINING_PLANS
 
 MAX_JOB_DAYS = 28  # the longest training job SageMaker accepts
@@ -19,7 +20,7 @@ PLAN_ARN = r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:training-plan/[A-Za-z0-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManagedSpot:
+class ManagedSpot(Settings):
     """Spare capacity, up to 90 % cheaper, taken away with two minutes' notice: the job goes on from its checkpoint when
     there is some again. The default, because of the price."""
 
@@ -29,55 +30,55 @@ class ManagedSpot:
     def wait_hours(self, max_runtime_hours: int) -> int:
         return self.max_wait_hours or min(2 * max_runtime_hours, MAX_JOB_HOURS)
 
+    def _faults(self) -> Iterable[str]:
+        if self.max_wait_hours is not None:
+            yield from out_of_range("max_wait_hours", self.max_wait_hours, 1, MAX_JOB_HOURS)
+
 
 @dataclass(frozen=True, kw_only=True)
-class OnDemand:
+class OnDemand(Settings):
     """Machines at the list price, for the time of the job."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmPool:
+class WarmPool(Settings):
     """On demand, and kept afterwards for the next run, which then starts in seconds. Billed while they wait; needs a
     quota of its own, which is 0 until you ask for it."""
 
     keep_alive_minutes: int
     """How long machines wait for the next run."""
 
+    def _faults(self) -> Iterable[str]:
+        yield from out_of_range("keep_alive_minutes", self.keep_alive_minutes, 1, MAX_KEEP_ALIVE_MINUTES)
+
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingPlan:
+class TrainingPlan(Settings):
     """GPUs that were reserved and paid for in advance; a job waits until they are there."""
 
     arn: str
 
+    def _faults(self) -> Iterable[str]:
+        wanted = "the ARN of a training plan, arn:aws:sagemaker:<region>:<account>:training-plan/<name>"
+        yield from not_matching("arn", self.arn, PLAN_ARN, wanted)
+
 
 @dataclass(frozen=True, kw_only=True)
-class InstancePreferences:
+class InstancePreferences(Settings):
     """On demand, on the first of `instance_types` that SageMaker has machines of. A run cannot choose its type then."""
 
 
 Capacity = ManagedSpot | OnDemand | WarmPool | TrainingPlan | InstancePreferences
 
 
-def capacity_faults(capacity: object, instance_types: tuple[str, ...]) -> Iterable[str]:
-    """What cannot work, of the capacity alone and with the types that it is of."""
+def capacity_faults(capacity: Capacity, instance_types: tuple[str, ...]) -> Iterable[str]:
+    """What cannot work of a capacity with the types that it is of."""
     match capacity:
-        case ManagedSpot(max_wait_hours=hours) if hours is not None:
-            yield from out_of_range("max_wait_hours of ManagedSpot", hours, 1, MAX_JOB_HOURS)
-        case WarmPool(keep_alive_minutes=minutes):
-            yield from out_of_range("keep_alive_minutes of WarmPool", minutes, 1, MAX_KEEP_ALIVE_MINUTES)
-        case TrainingPlan(arn=arn):
-            wanted = "the ARN of a training plan, arn:aws:sagemaker:<region>:<account>:training-plan/<name>"
-            yield from not_matching("arn of TrainingPlan", arn, PLAN_ARN, wanted)
+        case TrainingPlan():
             yield from _plan_type_faults(instance_types)
         case InstancePreferences() if len(instance_types) > MAX_PREFERENCES:
             count = len(instance_types)
             yield f"instance_types holds {count}: give at most {MAX_PREFERENCES} types as InstancePreferences"
-        case ManagedSpot() | OnDemand() | InstancePreferences():
-            pass
-        case _:
-            kinds = (ManagedSpot, OnDemand, WarmPool, TrainingPlan, InstancePreferences)
-            yield f"capacity is {capacity!r}: give one of {', '.join(kind.__name__ for kind in kinds)}"
 
 
 def _plan_type_faults(instance_types: tuple[str, ...]) -> Iterable[str]:

@@ -1,21 +1,22 @@
 """The checks that settings share: each yields what is wrong, the value given and the value wanted."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from stacks.instance_types import has_gpu
 
 
 class SettingsError(ValueError):
-    """One or more settings cannot work. The message lists every fault: value given, value wanted."""
+    """Settings that cannot work. The message has a line for every fault: its place, the value given, the one wanted."""
 
 
-def raise_if_any(where: str, faults: list[str]) -> None:
+def raise_if_any(where: str, faults: Sequence[str]) -> None:
     if faults:
-        raise SettingsError(f"{where}: " + "; ".join(faults))
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise SettingsError("\n  ".join([f"{where} has {count}:", *faults]))
 
 
-def not_matching(field: str, value: str, pattern: str, wanted: str) -> Iterable[str]:
+def not_matching(field: str, value: object, pattern: str, wanted: str) -> Iterable[str]:
     if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
         yield f"{field} is {value!r}: give {wanted}"
 
@@ -25,29 +26,22 @@ def not_one_of(field: str, value: object, wanted: tuple[str, ...]) -> Iterable[s
         yield f"{field} is {value!r}: give {' or '.join(wanted)}"
 
 
-def not_a(field: str, value: object, *kinds: type) -> Iterable[str]:
-    if not isinstance(value, kinds):
-        yield f"{field} is {value!r}: give {' or '.join(kind.__name__ for kind in kinds)}"
-
-
-def out_of_range(field: str, value: int, low: int, high: int) -> Iterable[str]:
+def out_of_range(field: str, value: object, low: int, high: int) -> Iterable[str]:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         yield f"{field} is {value!r}: give a whole number from {low} to {high}"
 
 
-def unknown_instance_type(field: str, value: str, check: Callable[[str], object] = has_gpu) -> Iterable[str]:
+def unknown_instance_type(field: str, value: object, check: Callable[[str], object] = has_gpu) -> Iterable[str]:
+    if not isinstance(value, str):
+        yield f"{field} is {value!r}: give an instance type such as ml.g5.xlarge"
+        return
     try:
         check(value)
     except ValueError as fault:
         yield f"{field}: {fault}"
 
 
-def not_a_switch(field: str, value: object) -> Iterable[str]:
-    if not isinstance(value, bool):
-        yield f"{field} is {value!r}: give True or False"
-
-
-def not_a_schedule(field: str, value: str) -> Iterable[str]:
+def not_a_schedule(field: str, value: object) -> Iterable[str]:
     """The recurring expressions of EventBridge Scheduler.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
@@ -74,7 +68,7 @@ _CRON_VALUES = {  # field → one value of it, and whether `?` may stand for "an
 }
 
 
-def _not_cron(field: str, value: str, given: list[str]) -> Iterable[str]:
+def _not_cron(field: str, value: object, given: list[str]) -> Iterable[str]:
     if len(given) != len(_CRON_VALUES):
         yield f"{field} is {value!r}: give the six fields of cron, {', '.join(_CRON_VALUES)}; these are {len(given)}"
         return

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stacks.config.checks import not_a_switch, not_matching, raise_if_any
+from stacks.config.checks import not_matching
 from stacks.config.environment import Environment
+from stacks.config.settings import Settings
 
 LOCAL = "local"
 """The one environment that no workflow deploys: an AWS of one machine."""
@@ -24,7 +25,7 @@ BRANCH = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivery:
+class Delivery(Settings):
     """Deployment by GitHub Actions, without a stored key: each account trusts one repository's tokens."""
 
     repository: str
@@ -40,20 +41,10 @@ class Delivery:
     provider_exists: bool = False
     """Whether the accounts have GitHub's identity provider already. An account can have one only, whoever made it."""
 
-    def __post_init__(self) -> None:
-        raise_if_any(
-            "delivery",
-            [
-                *not_matching(
-                    "repository",
-                    self.repository,
-                    REPOSITORY,
-                    "a GitHub repository as its tokens name it, owner/name or owner@id/name@id",
-                ),
-                *not_matching("branch", self.branch, BRANCH, "the name of one branch, such as main"),
-                *not_a_switch("provider_exists", self.provider_exists),
-            ],
-        )
+    def _faults(self) -> Iterable[str]:
+        named = "a GitHub repository as its tokens name it, owner/name or owner@id/name@id"
+        yield from not_matching("repository", self.repository, REPOSITORY, named)
+        yield from not_matching("branch", self.branch, BRANCH, "the name of one branch, such as main")
 
     @property
     def repository_name(self) -> str:

@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stacks.config.checks import not_a, not_matching, out_of_range, raise_if_any, unknown_instance_type
+from stacks.config.checks import not_matching, out_of_range, unknown_instance_type
+from stacks.config.settings import Settings
 from stacks.training_types import processing_machine
 
 MOST_HOURS = 28 * 24  # captured requests are kept for 30 days
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drift:
+class Drift(Settings):
     """A job that compares captured requests with the proteins that the model was trained on.
 
     It runs on the image and the model of the release. Each limit is held against the *lower confidence limit* of what
@@ -36,9 +37,6 @@ class Drift:
     """How much larger than at the end of training the model's loss may be, in nats a residue: 0.2 is a perplexity
     22 % larger."""
 
-    def __post_init__(self) -> None:
-        raise_if_any("drift", [*self._faults()])
-
     def _faults(self) -> Iterable[str]:
         yield from out_of_range("every_hours", self.every_hours, 1, MOST_HOURS)
         yield from unknown_instance_type("instance_type", self.instance_type, processing_machine)
@@ -53,7 +51,7 @@ class Drift:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Monitoring:
+class Monitoring(Settings):
     """Alarms ring on one topic, that of the storage stack; here is who hears it, and what else is watched."""
 
     alarm_emails: tuple[str, ...] = ()
@@ -69,9 +67,6 @@ class Monitoring:
     drift: Drift | None = None
     """The drift job. Only beside an endpoint that captures its requests. None: nothing looks at requests."""
 
-    def __post_init__(self) -> None:
-        raise_if_any("monitoring", [*self._faults()])
-
     def _faults(self) -> Iterable[str]:
         given: object = self.alarm_emails
         if not isinstance(given, tuple):
@@ -86,5 +81,3 @@ class Monitoring:
         if self.monthly_budget_usd is not None:
             yield from out_of_range("monthly_budget_usd", self.monthly_budget_usd, 1, 100_000_000)
         yield from out_of_range("longest_wait_hours", self.longest_wait_hours, 1, MOST_HOURS)
-        if self.drift is not None:
-            yield from not_a("drift", self.drift, Drift)

@@ -1,6 +1,7 @@
 """What an environment costs in a month while nobody does anything: what stands there, at its price by the hour.
 
 Runs of the pipeline, requests to a serverless endpoint, storage and traffic come on top: they are bought one by one.
+Machines of a warm pool that wait for the next run are of what stands there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stacks.config.capacity import WarmPool
 from stacks.config.endpoint import Async, Batch, InferenceComponents, RealTime, Serverless, WorkingHours
+from stacks.config.training import Training
 from stacks.prices import HOURS_A_MONTH, Price, Unknown, as_of, instance_hour, other
 
 if TYPE_CHECKING:  # Environment asks for its own cost
@@ -88,8 +91,9 @@ def monthly_cost(environment: Environment) -> MonthlyCost:
 def ceiling_faults(environment: Environment, ceiling: float) -> Iterable[str]:
     """What is wrong with an environment that may cost `ceiling` US dollars a month at most."""
     cost = monthly_cost(environment)
-    for line in cost.unknown:
-        yield f"monthly_ceiling_usd is {ceiling:g}, and the price of {line}: without it the ceiling says nothing"
+    for reason in dict.fromkeys(line.price.reason for line in cost.unknown if isinstance(line.price, Unknown)):
+        of = " + ".join(line.what for line in cost.unknown if line.price == Unknown(reason=reason))
+        yield f"monthly_ceiling_usd is {ceiling:g}, and the price of {of} is unknown ({reason}): so is what it bounds"
     if cost.most > ceiling:
         lines = " + ".join(str(line) for line in cost.lines if line.most)
         yield (
@@ -108,6 +112,7 @@ def _lines(environment: Environment) -> Iterable[Line]:
         yield Line(what=what, low_units=count, most_units=count, price=other("interface_endpoint_hour", region))
     yield Line(what="key", low_units=1, most_units=1, price=other("kms_key_month", region))
     yield Line(what="alarms", low_units=1, most_units=MOST_ALARM_METRICS, price=other("alarm_month", region))
+    yield from _warm_pool(environment.training, region)
     workbench = environment.workbench
     if workbench is not None:  # nobody has to use it, and nothing keeps anybody from using it day and night
         price, what = instance_hour(workbench.instance_type, region), f"workbench on {workbench.instance_type}"
@@ -118,6 +123,21 @@ def _lines(environment: Environment) -> Iterable[Line]:
         price = instance_hour(drift.instance_type, region)
         what = f"{runs:.0f} drift jobs on {drift.instance_type}, at most an hour each"
         yield Line(what=what, low_units=runs / 6, most_units=runs, price=price)
+
+
+def _warm_pool(training: Training | None, region: str) -> Iterable[Line]:
+    """Machines that wait for the next run: none where nobody trains, and all month long where every run comes just
+    before the wait of the one before ends. At the dearest type that a run may name; one without a price is that."""
+    if training is None or not isinstance(training.capacity, WarmPool):
+        return
+    prices = {given: instance_hour(given, region) for given in training.instance_types}
+    given = max(prices, key=lambda one: _usd(prices[one]))
+    most = training.most_instances * HOURS_A_MONTH
+    yield Line(what=f"warm pool, {most:,.0f} hours of {given}", low_units=0, most_units=most, price=prices[given])
+
+
+def _usd(price: Price | Unknown) -> float:
+    return price.usd if isinstance(price, Price) else float("inf")
 
 
 def _endpoint(environment: Environment, region: str) -> Iterable[Line]:

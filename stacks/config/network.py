@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from stacks.config.checks import not_matching, raise_if_any
+from stacks.config.checks import not_matching
+from stacks.config.settings import Rule, Settings
 
 InterfaceEndpoint = Literal[
     "sagemaker.api", "sagemaker.runtime", "logs", "monitoring", "ecr.api", "ecr.dkr", "sts", "kms"
@@ -26,7 +27,7 @@ LOG_RETENTION_DAYS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class Network(Settings):
     """A VPC without a route to the internet. A change of `cidr` or of a zone replaces subnets and what is in them."""
 
     cidr: str
@@ -48,9 +49,6 @@ class Network:
     flow_log_days: int = 365
     """How long the record of all connections is kept."""
 
-    def __post_init__(self) -> None:
-        raise_if_any("network", [*self._faults()])
-
     @property
     def subnet_prefix(self) -> int:
         """The prefix length of each zone's subnet."""
@@ -62,40 +60,47 @@ class Network:
         return max(0, 2 ** (32 - self.subnet_prefix) - RESERVED_ADDRESSES - len(self.interface_endpoints))
 
     def _faults(self) -> Iterable[str]:
-        cidr_faults = [*self._faults_of_cidr()]
-        zone_faults = [*self._faults_of_zones()]
-        yield from cidr_faults
-        yield from zone_faults
-        if not cidr_faults and not zone_faults and self.subnet_prefix > SMALLEST_SUBNET:
-            zones = len(self.availability_zones)
-            yield f"cidr is {self.cidr!r}: too small to be shared out among {zones} zones; give a /{LARGEST_VPC} to /22"
+        yield from self._faults_of_cidr()
         yield from not_matching(
             "s3_prefix_list", self.s3_prefix_list, "pl-[0-9a-f]{8}([0-9a-f]{9})?", "an id such as pl-63a5400a"
         )
-        for name in self.interface_endpoints:
-            if name not in INTERFACE_ENDPOINTS:
-                yield f"interface_endpoints holds {name!r}: give some of {', '.join(INTERFACE_ENDPOINTS)}"
-        if len(set(self.interface_endpoints)) < len(self.interface_endpoints):
-            yield f"interface_endpoints is {self.interface_endpoints}: give each once"
         if self.flow_log_days not in LOG_RETENTION_DAYS or isinstance(self.flow_log_days, bool):
             yield (
                 f"flow_log_days is {self.flow_log_days!r}: give a time that CloudWatch Logs knows, "
                 f"{', '.join(map(str, LOG_RETENTION_DAYS))}"
             )
 
+    def _rules(self) -> Iterable[Rule]:
+        yield ("availability_zones",), self._faults_of_zones()
+        yield ("cidr", "availability_zones"), self._faults_of_subnets()
+        yield ("interface_endpoints",), self._faults_of_endpoints()
+
+    def _faults_of_subnets(self) -> Iterable[str]:
+        if self.subnet_prefix > SMALLEST_SUBNET:
+            zones = len(self.availability_zones)
+            yield f"cidr is {self.cidr!r}: too small to be shared out among {zones} zones; give a /{LARGEST_VPC} to /22"
+
+    def _faults_of_endpoints(self) -> Iterable[str]:
+        if len(set(self.interface_endpoints)) < len(self.interface_endpoints):
+            yield f"interface_endpoints is {self.interface_endpoints}: give each once"
+
     def _faults_of_cidr(self) -> Iterable[str]:
         wanted = f"give private addresses from /{LARGEST_VPC} to /{SMALLEST_SUBNET}, such as 10.20.0.0/20"
-        try:
-            given = ipaddress.IPv4Network(self.cidr)
-        except ValueError as error:
-            yield f"cidr is {self.cidr!r} ({error}): {wanted}"
+        cidr: object = self.cidr
+        if not isinstance(cidr, str):
+            yield f"cidr is {cidr!r}: {wanted}"
             return
-        if not re.fullmatch(r"[\d.]+/\d+", str(self.cidr)):
-            yield f"cidr is {self.cidr!r}, which names no size: {wanted}"
+        try:
+            given = ipaddress.IPv4Network(cidr)
+        except ValueError as error:
+            yield f"cidr is {cidr!r} ({error}): {wanted}"
+            return
+        if not re.fullmatch(r"[\d.]+/\d+", cidr):
+            yield f"cidr is {cidr!r}, which names no size: {wanted}"
         elif not LARGEST_VPC <= given.prefixlen <= SMALLEST_SUBNET:
-            yield f"cidr is {self.cidr!r}, a size that Amazon VPC refuses: {wanted}"
+            yield f"cidr is {cidr!r}, a size that Amazon VPC refuses: {wanted}"
         elif not any(given.subnet_of(private) for private in PRIVATE_RANGES):
-            yield f"cidr is {self.cidr!r}, which belongs to somebody on the internet: {wanted}"
+            yield f"cidr is {cidr!r}, which belongs to somebody on the internet: {wanted}"
 
     def _faults_of_zones(self) -> Iterable[str]:
         for zone in self.availability_zones:

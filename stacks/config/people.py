@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from stacks.config.checks import not_matching, raise_if_any
+from stacks.config.checks import not_matching
+from stacks.config.settings import Settings
 
 ROLE_NAME = r"[\w+=,.@-]{1,64}"
 ROLE_ARN = rf"arn:aws[a-z-]*:iam::(\d{{12}}):role/(?:[\x21-\x7e]+/)?({ROLE_NAME})"
 
 
 @dataclass(frozen=True, kw_only=True)
-class People:
+class People(Settings):
     """Roles of the environment's account, by name or ARN. One role may be named in several fields: then it may do all
     of that. Those who ask the endpoint are `invokers` of its own settings.
 
@@ -29,18 +30,16 @@ class People:
     """Assume the roles of the CDK's bootstrap in this account and region, and see what is deployed. Those roles deploy
     *every* CDK app of the account: name nobody whom the account is not entrusted to."""
 
+    promoters: tuple[str, ...] = ()
+    """Copy releases from the environment before, watch their deployment and keep their record, by two roles of the
+    environment that they may assume. Where an environment takes part in promotion."""
+
     auditors: tuple[str, ...] = ()
     """Read how everything is set, what runs scored and what was logged. No proteins, no models, no changes."""
 
-    def __post_init__(self) -> None:
-        raise_if_any(
-            "people",
-            [
-                fault
-                for field in fields(self)
-                for fault in role_faults(field.name, getattr(self, field.name), f"amplify-<env>-{field.name[:-1]}")
-            ],
-        )
+    def _faults(self) -> Iterable[str]:
+        for field in fields(self):
+            yield from role_faults(field.name, getattr(self, field.name), f"amplify-<env>-{field.name[:-1]}")
 
     def strangers(self, account: str) -> Iterable[str]:
         """What is wrong where the roles are to be of this account."""

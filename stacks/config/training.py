@@ -7,14 +7,14 @@ from typing import Literal
 from stacks.config.capacity import MAX_JOB_HOURS, Capacity, InstancePreferences, ManagedSpot, capacity_faults
 from stacks.config.checks import (
     not_a_schedule,
-    not_a_switch,
     not_matching,
     not_one_of,
     out_of_range,
-    raise_if_any,
     unknown_instance_type,
 )
+from stacks.config.settings import Rule, Settings
 from stacks.instance_types import has_gpu, has_local_disk
+from stacks.recipes import recipe_names
 from stacks.training_types import MACHINES, machine, processing_machine
 
 ImageTarget = Literal["cpu", "gpu"]
@@ -25,7 +25,7 @@ MAX_RETRIES = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Settings):
     """How models are made: the defaults and limits of the SageMaker Pipeline."""
 
     recipe: str
@@ -79,16 +79,9 @@ class Training:
     on_arrival: bool = False
     """Whether a run with the defaults begins when an object proteins/READY is put into the data bucket."""
 
-    def __post_init__(self) -> None:
-        faults = list(self._faults())
-        if not faults:
-            faults = list(self._faults_between_fields())
-        raise_if_any("training", faults)
-
     def _faults(self) -> Iterable[str]:
-        yield from not_matching(
-            "recipe", self.recipe, r"[a-z0-9][a-z0-9_]*", "the name of a file in model_code/recipes, such as demo"
-        )
+        if self.recipe not in (recipes := recipe_names()):
+            yield f"recipe is {self.recipe!r}: give the name of a file in model_code/recipes, {', '.join(recipes)}"
         yield from not_matching(
             "init",
             self.init,
@@ -96,14 +89,8 @@ class Training:
             "scratch, s3://bucket/prefix or hf:owner/name@revision",
         )
         yield from not_one_of("image_target", self.image_target, ("cpu", "gpu"))
-        if not self.instance_types:
-            yield "instance_types is empty: give at least one, the default first"
-        for given in self.instance_types:
-            yield from unknown_instance_type("instance_types", given, machine)
         for name, given in self._processing_types():
             yield from unknown_instance_type(name, given, processing_machine)
-        if len(set(self.instance_types)) < len(self.instance_types):
-            yield f"instance_types names a type twice ({', '.join(self.instance_types)}): give each once"
         yield from out_of_range("instance_count", self.instance_count, 1, MAX_INSTANCES)
         if self.max_instance_count is not None:
             yield from out_of_range("max_instance_count", self.max_instance_count, 1, MAX_INSTANCES)
@@ -113,12 +100,30 @@ class Training:
         if self.max_pending_hours is not None:
             yield from out_of_range("max_pending_hours", self.max_pending_hours, 1, MAX_JOB_HOURS)
         yield from out_of_range("retries", self.retries, 0, MAX_RETRIES)
-        yield from capacity_faults(self.capacity, self.instance_types)
         if self.schedule is not None:
             yield from not_a_schedule("schedule", self.schedule)
-        yield from not_a_switch("on_arrival", self.on_arrival)
 
-    def _faults_between_fields(self) -> Iterable[str]:
+    def _rules(self) -> Iterable[Rule]:
+        types = "instance_types"
+        yield (types,), self._type_faults()
+        yield (types, "capacity"), capacity_faults(self.capacity, self.instance_types)
+        yield (types, "image_target", "evaluate_instance_type"), self._gpu_faults()
+        yield (types,), self._disk_kind_faults()
+        yield (types, "volume_gb"), self._disk_faults("volume_gb", types)
+        for name, _ in self._processing_types():
+            yield (name, "job_volume_gb"), self._disk_faults("job_volume_gb", name)
+        yield ("instance_count", "max_instance_count"), self._count_faults()
+        yield ("capacity", "max_runtime_hours", "max_pending_hours", "image_target"), self._time_faults()
+
+    def _type_faults(self) -> Iterable[str]:
+        if not self.instance_types:
+            yield "instance_types is empty: give at least one, the default first"
+        for given in self.instance_types:
+            yield from unknown_instance_type("instance_types", given, machine)
+        if len(set(self.instance_types)) < len(self.instance_types):
+            yield f"instance_types names a type twice ({', '.join(self.instance_types)}): give each once"
+
+    def _gpu_faults(self) -> Iterable[str]:
         wants_gpu = self.image_target == "gpu"
         for given in self.instance_types:
             if has_gpu(given) != wants_gpu:
@@ -126,40 +131,45 @@ class Training:
                 yield f"instance_types holds {given}, which has {found}, but image_target is {self.image_target}"
         if not wants_gpu and has_gpu(self.evaluate_instance_type):
             yield f"evaluate_instance_type is {self.evaluate_instance_type}, which has a GPU, but image_target is cpu"
+
+    def _disk_kind_faults(self) -> Iterable[str]:
         if len({has_local_disk(given) for given in self.instance_types}) > 1:
             yield (
                 f"instance_types mixes types with and without local disks ({', '.join(self.instance_types)}): the ones "
                 "need a volume key, SageMaker refuses it for the others, and a pipeline has one answer for all; "
                 "give types of one kind"
             )
-        yield from self._disk_faults()
+
+    def _count_faults(self) -> Iterable[str]:
         if self.most_instances < self.instance_count:
             yield f"max_instance_count is {self.most_instances}: give at least instance_count, {self.instance_count}"
+
+    def _time_faults(self) -> Iterable[str]:
         wait = self.spot_max_wait_hours
         if wait is not None and wait < self.max_runtime_hours:
             yield (
-                f"max_wait_hours of ManagedSpot is {wait}: it includes the run itself, so give at least "
+                f"capacity.max_wait_hours is {wait}: it includes the run itself, so give at least "
                 f"max_runtime_hours, {self.max_runtime_hours}"
             )
         if self.max_pending_hours is not None and wait is not None:
             yield (
-                f"max_pending_hours is {self.max_pending_hours}, but max_wait_hours of ManagedSpot already ends the "
+                f"max_pending_hours is {self.max_pending_hours}, but capacity.max_wait_hours already ends the "
                 "waiting: give one of them"
             )
-        if self.max_pending_hours is not None and not wants_gpu:
+        if self.max_pending_hours is not None and self.image_target != "gpu":
             yield (
                 f"max_pending_hours is {self.max_pending_hours}: SageMaker heeds it for GPU types only, leave it out "
                 f"with image_target {self.image_target}"
             )
 
-    def _disk_faults(self) -> Iterable[str]:
+    def _disk_faults(self, volume: str, types: str) -> Iterable[str]:
         """A local disk is all the disk there is: a larger one is not attached."""
-        jobs = [("volume_gb", self.volume_gb, given) for given in self.instance_types]
-        jobs += [("job_volume_gb", self.job_volume_gb, given) for _, given in self._processing_types()]
-        for name, wanted_gb, given in jobs:
-            disk_gb = MACHINES[given].local_disk_gb if given in MACHINES else None
+        wanted_gb, given_types = getattr(self, volume), getattr(self, types)
+        for given in (given_types,) if isinstance(given_types, str) else given_types:
+            disk_gb = MACHINES[given].local_disk_gb
             if disk_gb is not None and wanted_gb > disk_gb:
-                yield f"{name} is {wanted_gb}: {given} has a local disk of {disk_gb} GB and gets no other, give no more"
+                has = f"has a local disk of {disk_gb} GB and gets no other"
+                yield f"{volume} is {wanted_gb}: {given} {has}, give no more"
 
     def _processing_types(self) -> list[tuple[str, str]]:
         return [

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stacks.config.checks import out_of_range, raise_if_any
+from stacks.config.checks import out_of_range, unknown_instance_type
 from stacks.config.network import InterfaceEndpoint
 from stacks.config.people import role_faults
+from stacks.config.settings import Settings
 from stacks.notebook_types import check
 
 NEEDED_ENDPOINTS: tuple[InterfaceEndpoint, ...] = ("sagemaker.api", "logs")
@@ -13,7 +14,7 @@ NEEDED_ENDPOINTS: tuple[InterfaceEndpoint, ...] = ("sagemaker.api", "logs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workbench:
+class Workbench(Settings):
     """One SageMaker notebook instance, without a way to the internet, that stops when nobody uses it.
 
     Its users start and open it in the console, or by `aws sagemaker start-notebook-instance` and
@@ -35,14 +36,8 @@ class Workbench:
     idle_minutes: int = 60
     """It stops once nothing was run or typed for so long. A kernel at work keeps it running, however long."""
 
-    def __post_init__(self) -> None:
-        raise_if_any("workbench", [*self._faults()])
-
     def _faults(self) -> Iterable[str]:
-        try:
-            check(self.instance_type)
-        except ValueError as fault:
-            yield f"instance_type: {fault}"
+        yield from unknown_instance_type("instance_type", self.instance_type, check)
         yield from role_faults("users", self.users, "amplify-<env>-workbench")
         yield from out_of_range("volume_gb", self.volume_gb, 5, 16_384)  # CreateNotebookInstance
         yield from out_of_range("idle_minutes", self.idle_minutes, 15, 1_440)

@@ -13,7 +13,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.config import ImageTarget, SettingsError
+from stacks.config import ImageTarget
 from stacks.constructs.code_bundle import CodeBundle
 from stacks.constructs.service_role import CODEBUILD, ServiceRole
 from stacks.constructs.small_function import SmallFunction, private_log
@@ -109,7 +109,7 @@ class ImageBuild(Construct):
             "RECORDS": f"s3://{artifact_bucket.bucket_name}/{records}",
         }
         if target == "gpu":
-            account = self._account_of_bases()
+            account = registry_account(cdk.Stack.of(self).region)
             region, partition = cdk.Stack.of(self).region, cdk.Stack.of(self).partition
             bases = f"arn:{partition}:ecr:{region}:{account}:repository/{DEEP_LEARNING_CONTAINERS}"
             role.pull(ecr.Repository.from_repository_arn(self, "DeepLearningContainers", bases))
@@ -179,9 +179,3 @@ class ImageBuild(Construct):
         )
         start.node.add_dependency(build_role.policy)
         return start.get_att_string("Outcome")
-
-    def _account_of_bases(self) -> str:
-        try:
-            return registry_account(cdk.Stack.of(self).region)
-        except ValueError as fault:
-            raise SettingsError(f"image_target is gpu: {fault}") from None

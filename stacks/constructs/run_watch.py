@@ -1,4 +1,5 @@
-"""Rings for runs that go on and on, and for training that waits for machines: SageMaker counts neither by itself."""
+"""Rings for runs that go on and on, for training that waits for machines and for training that breaks the rules that
+watch it: SageMaker counts none of these by itself."""
 
 import json
 
@@ -51,7 +52,7 @@ class RunWatch(Construct):
             "Watcher",
             code=functions,
             file="watch_runs",
-            description="Tells how long runs have been going, and training has waited",
+            description="Tells how long runs have been going, and how training fares",
             environment={"PIPELINE_NAMES": ",".join(longest_hours), "METRIC_NAMESPACE": metric_namespace},
             key=key,
             dead_letters=dead_letters,
@@ -83,6 +84,13 @@ class RunWatch(Construct):
                 "training-waits-for-machines",
                 self._said("WaitingMinutes", name),
                 longest_wait_hours * 60,
+            )
+            self._ring(
+                f"Unhealthy{number}",
+                f"Training of pipeline {name} says that it breaks a rule: its loss, gradients, data or GPU.",
+                "training-breaks-a-rule",
+                self._said("BrokenRules", name),
+                1,
             )
         self._ring(
             "Failed",

@@ -74,7 +74,7 @@ def test_of_the_stacks_operate_knows_the_types_of_the_settings_the_bundle_and_th
         file: {name for name in modules(source) if name.split(".")[0] == "stacks"}
         for file, source in files("operate").items()
     }
-    known = {"stacks.config", "stacks.bundle", "stacks.release"}
+    known = {"stacks.config", "stacks.config.promotion", "stacks.bundle", "stacks.release"}
     assert {file: names for file, names in reached.items() if names - known} == {}
 
 

@@ -12,7 +12,10 @@ from tests.local_aws.small_images import ROLE, make_bucket, push_image
 from tests.local_aws.test_functions import code, invoke
 
 BUCKET = "run-watch"
-LAUNCH = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(0)); time.sleep(300)"
+LAUNCH = (
+    "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(0)); "
+    "print('[metric] step=1 rules_broken=2', flush=True); time.sleep(300)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,13 @@ def training(aws, image):
     """A running pipeline whose one step trains on spot: (its name, its run, its job). Stopped after the test."""
     name = f"w{uuid.uuid4().hex[:8]}"
     arguments = {
-        "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
+        "AlgorithmSpecification": {
+            "TrainingImage": image,
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [
+                {"Name": "train:rules_broken", "Regex": r"\[metric\] .*\brules_broken=([-+.0-9e]+)"},
+            ],
+        },
         "RoleArn": ROLE,
         "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/model/"},
         "CheckpointConfig": {"S3Uri": f"s3://{BUCKET}/checkpoints/{name}/"},
@@ -100,13 +109,19 @@ def told(aws, metric, pipeline):
     return point["Maximum"]
 
 
-def test_training_that_lost_its_machines_waits_and_while_it_has_them_it_does_not(aws, training, watch, local_aws):
+def test_training_that_breaks_rules_is_told_and_it_waits_once_it_lost_its_machines(aws, training, watch, local_aws):
     name, _, job = training
     found, failed = watch(name)
     assert not failed, found
     assert found[name]["WaitingMinutes"] == 0
     assert 0 < found[name]["OldestRunHours"] < 0.1
     assert told(aws, "OldestRunHours", name) == pytest.approx(found[name]["OldestRunHours"])
+
+    metrics = aws("sagemaker").describe_training_job
+    assert wait_until(lambda: metrics(TrainingJobName=job).get("FinalMetricDataList"), 30)
+    found, failed = watch(name)
+    assert not failed, found
+    assert told(aws, "BrokenRules", name) == found[name]["BrokenRules"] == 2
 
     spot_market.interrupt(local_aws.folder, job, notice=5, pause=120)
     assert wait_until(lambda: state(aws, job) == "Interrupted", 30)
@@ -116,7 +131,7 @@ def test_training_that_lost_its_machines_waits_and_while_it_has_them_it_does_not
     assert told(aws, "WaitingMinutes", name) == pytest.approx(found[name]["WaitingMinutes"])
 
 
-def test_where_nothing_runs_both_are_0_and_a_pipeline_that_is_not_there_is_a_failure(aws, image, watch):
+def test_where_nothing_runs_all_are_0_and_a_pipeline_that_is_not_there_is_a_failure(aws, image, watch):
     name = f"idle{uuid.uuid4().hex[:8]}"
     fail = {"Name": "Refuse", "Type": "Fail", "Arguments": {"ErrorMessage": "no"}}
     aws("sagemaker").create_pipeline(
@@ -127,7 +142,7 @@ def test_where_nothing_runs_both_are_0_and_a_pipeline_that_is_not_there_is_a_fai
     )
     found, failed = watch(name)
     assert not failed, found
-    assert found == {name: {"OldestRunHours": 0, "WaitingMinutes": 0}}
+    assert found == {name: {"OldestRunHours": 0, "WaitingMinutes": 0, "BrokenRules": 0}}
     error, failed = watch("no-such-pipeline")
     assert failed
     assert "no-such-pipeline" in error["errorMessage"]

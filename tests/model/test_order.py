@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amplify_lm import tokenizer
+import torch
+from amplify_lm import resume, tokenizer
 from amplify_lm.dataset import DatasetError, ShardWriter, Split, Windows, share_out
 from amplify_lm.loss import loss_batch
 from amplify_lm.masking import MaskingRule
 from amplify_lm.order import Place, TrainingOrder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 RANDOM = np.random.default_rng(1)
 LENGTHS = RANDOM.integers(1, 90, 60).tolist()
@@ -197,3 +199,9 @@ def test_a_mix_that_is_not_that_of_its_shards_is_refused(tmp_path: Path, content
     (tmp_path / "train" / "sources.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
         Split(tmp_path / "train")
+
+
+def test_a_checkpoint_that_does_not_know_its_whole_place_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "old", metadata={"step": "1", "epoch": "0", "index": "3"})
+    with pytest.raises(ValueError, match=r"old is of an older form, without ahead, .*begin anew in another checkpoint"):
+        resume.read_progress(tmp_path / "old")

@@ -145,6 +145,7 @@ def test_a_side_that_cannot_be_synthesised_is_named_with_its_own_words(
 ) -> None:
     git(repository, "switch", "--quiet", "--create", f"broken-{which}", "main")
     edit(repository / "environments.py", 'cidr="10.30.0.0/20"', 'cidr="10.30.0.0/32"')
+    edit(repository / "environments.py", "monthly_budget_usd=1_000", "monthly_budget_usd=0")
     commit(repository, "Break it")
     sides = {"base": "main", "head": "main"} | {which: f"broken-{which}"}
     done = review(repository, tmp_path, "--base", sides["base"], "--head", sides["head"])
@@ -152,7 +153,8 @@ def test_a_side_that_cannot_be_synthesised_is_named_with_its_own_words(
     page = (tmp_path / "review.md").read_text()
     assert page.startswith("# Infrastructure review: 🔴 stop\n")
     assert f"broken-{which} cannot be synthesised: SettingsError" in page
-    assert "10.30.0.0/32" in page
+    assert "\n- prod.network.cidr is '10.30.0.0/32', a size that" in page
+    assert "\n- dev.monitoring.monthly\\_budget\\_usd is 0: give" in page
     assert json.loads((tmp_path / "review.json").read_text())["refusal"]
     assert "Traceback" not in done.stdout + done.stderr
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import botocore.session
 import pytest
 
 from environments import STAGING
@@ -32,11 +33,14 @@ from stacks.config import (
 from stacks.config.capacity import Capacity
 from stacks.config.checks import SettingsError
 from stacks.config.endpoint.base import SERVER_BODY_MB
+from stacks.config.settings import Settings
 from stacks.constructs.served_model import GPU_INFERENCE_AMI
-from stacks.hosting_types import ENDPOINT_SIZES
-from stacks.instance_types import FAMILIES, GPU_FAMILIES, family, has_gpu, has_local_disk
+from stacks.deep_learning_containers import ACCOUNTS
+from stacks.hosting_types import ENDPOINT_SIZES, gpus, memory_mb
+from stacks.instance_types import FAMILIES, GPU_FAMILIES, family, has_gpu, has_local_disk, vcpus
 from stacks.notebook_types import NOTEBOOK_SIZES
 from stacks.pipeline_definition import training_definition
+from stacks.regions import REGIONS
 from stacks.training_types import IN_TRAINING_PLANS, MACHINES, takes_processing
 from tests.stacks.request_check import faults, service_model
 from tests.stacks.test_pipeline_definition import AROUND, resolved, steps
@@ -57,10 +61,10 @@ OFFERED = {
 EVERY_TYPE = sorted(set().union(*OFFERED.values()))
 
 
-def settings(make: Callable[[], object]) -> str | None:
+def settings(make: Callable[[], Settings]) -> str | None:
     """Why the settings refuse; None where they do not."""
     try:
-        make()
+        make().check()
     except SettingsError as error:
         return str(error)
     return None
@@ -260,7 +264,7 @@ def test_a_job_that_the_notes_refuse_is_seen(change: dict[str, Any], fault: str)
 
 
 def test_a_job_of_several_machines_without_the_fast_network_is_warned_of() -> None:
-    """Allowed, since it works: synthesis says it (tests/stacks/test_slow_networks.py)."""
+    """Allowed, since it works: synthesis says it (tests/stacks/test_remarks.py)."""
     assert {MACHINES[type_].efa for type_ in ("ml.g5.xlarge", "ml.p4d.24xlarge")} == {False, True}
 
 
@@ -313,6 +317,46 @@ def test_serverless_memory_and_concurrency_are_what_the_api_has(memory_mb: int) 
     assert settings(lambda: Serverless(memory_mb=memory_mb, max_concurrency=200)) is None
     assert settings(lambda: Serverless(memory_mb=memory_mb + 512)) is not None
     assert settings(lambda: Serverless(memory_mb=memory_mb, max_concurrency=201)) is not None
+
+
+def test_the_regions_are_sagemakers() -> None:
+    session = botocore.session.get_session()
+    known = {
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("sagemaker", partition)
+    }
+    assert known <= REGIONS
+    assert REGIONS - known <= set(ACCOUNTS)  # newer than botocore's table
+
+
+def test_a_copy_of_a_component_has_room_on_its_instance_and_none_beyond() -> None:
+    """On every type that endpoints have and our image runs on."""
+    types = [type_ for type_ in sorted(OFFERED["endpoint"]) if takes(USES["realtime"][1], type_)]
+    assert len(types) > 100
+    for type_ in types:
+        whole = {"memory_mb_per_copy": memory_mb(type_) - 1, "cpus_per_copy": vcpus(type_)}
+        whole |= {"gpus_per_copy": gpus(type_)} if has_gpu(type_) else {}
+        assert settings(lambda t=type_, fit=whole: InferenceComponents(instance_type=t, min_copies=1, **fit)) is None
+        for more in ["memory_mb_per_copy", "gpus_per_copy" if has_gpu(type_) else "cpus_per_copy"]:
+            beyond = whole | {more: whole[more] + 1}
+            told = settings(lambda t=type_, fit=beyond: InferenceComponents(instance_type=t, min_copies=1, **fit))
+            assert told is not None, (type_, more)
+            assert more in told
+    sizes = {
+        "ml.t2.medium": 4,
+        "ml.c4.xlarge": 7.5,
+        "ml.g5.12xlarge": 192,
+        "ml.p5.4xlarge": 256,
+        "ml.p4d.24xlarge": 1152,
+    }
+    assert {type_: memory_mb(type_) / 1024 for type_ in sizes} == sizes
+    assert [gpus(type_) for type_ in ("ml.g5.16xlarge", "ml.g7.12xlarge", "ml.g6.48xlarge", "ml.m5.large")] == [
+        1,
+        2,
+        8,
+        0,
+    ]
 
 
 def test_the_types_of_notebooks_are_sagemakers() -> None:

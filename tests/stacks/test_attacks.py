@@ -111,9 +111,25 @@ ATTACKS: dict[str, Attack] = {
     "write models": on(f"{ARTIFACTS}/runs/{RUN}/model/model.tar.gz", "s3:PutObject"),
     "write evaluations": on(f"{ARTIFACTS}/runs/{RUN}/evaluation/evaluation.json", "s3:PutObject"),
     "write where nothing of theirs lies": [
-        *on(f"{ARTIFACTS}/releases/prod.json", "s3:PutObject"),
         *on(f"{DATA}/other/a", "s3:PutObject"),
         *on(f"{LOGS}/a", "s3:PutObject"),
+    ],
+    "write the record of releases, and their copies": on(f"{ARTIFACTS}/releases/prod.json", "s3:PutObject"),
+    "say which release is live": on("arn:aws:ssm:us-east-1:{account}:parameter/amplify/{name}/x", "ssm:PutParameter"),
+    "write parameters of others": on("arn:aws:ssm:us-east-1:{account}:parameter/x", "ssm:PutParameter"),
+    "register models": on(SAGEMAKER + ":model-package-group/{name}", "sagemaker:CreateModelPackage"),
+    "fetch from an account that is no neighbour": [
+        *under(
+            "arn:aws:s3:::amplify-dev-storage-artifactbucket-x/releases/x/model.tar.gz",
+            {"aws:ResourceAccount": "999999999999"},
+            *("s3:GetObject", "s3:GetObjectVersion"),
+        ),
+        *under(
+            "arn:aws:kms:us-east-1:999999999999:key/x",
+            BY_S3 | {"aws:ResourceAccount": "999999999999"},
+            "kms:Decrypt",
+        ),
+        *on("arn:aws:ecr:us-east-1:999999999999:repository/amplify-dev", "ecr:BatchGetImage"),
     ],
     "approve models": on(SAGEMAKER + ":model-package/{name}/7", "sagemaker:UpdateModelPackage"),
     "take models away": [
@@ -145,6 +161,9 @@ ATTACKS: dict[str, Attack] = {
         *on(SAGEMAKER + ":notebook-instance/mine", "sagemaker:CreatePresignedNotebookInstanceUrl"),
     ],
     "start runs": on(SAGEMAKER + ":pipeline/{name}", "sagemaker:StartPipelineExecution"),
+    "run what they like as the image's build": on(
+        "arn:aws:codebuild:us-east-1:{account}:project/<ImageBuildProject>", "codebuild:StartBuild"
+    ),
     "push an image": on("arn:aws:ecr:us-east-1:{account}:repository/<Repository>", "ecr:PutImage"),
     "take images away": [
         *on("arn:aws:ecr:us-east-1:{account}:repository/<Repository>", "ecr:BatchDeleteImage", "ecr:DeleteRepository"),
@@ -184,6 +203,7 @@ MEANT_FOR: dict[str, set[str]] = {
     "read models": {
         *("training/PrepareRole", "training/EvaluateRole", "training/FetchRole", *PIPELINES),
         "people/ApproverPolicy",
+        "promotion/ReleaseRole",  # verifies a release that was made here
         "endpoint/PackagesRole",  # of transform jobs on any approved package
     },
     "write models": {"training/TrainRole", "training/FetchRole"},
@@ -192,7 +212,11 @@ MEANT_FOR: dict[str, set[str]] = {
     "invoke without a grant": {"endpoint/InvokePolicy", NOTEBOOK},
     "open a notebook": {"workbench/WorkbenchPolicy"},
     "start runs": {"people/TrainerPolicy", "training/TriggersStarterRole", NOTEBOOK},
-    "push an image": {"training/ImageBuildRole"},
+    "run what they like as the image's build": {"people/DeployerPolicy", "training/ImageBuildStarterRole"},
+    "push an image": {"training/ImageBuildRole", "promotion/PromotionRole"},
+    "write the record of releases, and their copies": {"promotion/PromotionRole", "promotion/ReleaseRole"},
+    "say which release is live": {"promotion/ReleaseRole"},
+    "register models": {*PIPELINES, "promotion/PromotionRole"},
     "deploy": {"people/DeployerPolicy", "delivery/DeployRole"},
     # Roles of jobs and services use the key for what they may read; only people are held to buckets by the context.
     "decrypt proteins": {"people/TrainerPolicy", NOTEBOOK, "*Role"},
@@ -337,7 +361,7 @@ THEIR_WORK: dict[str, list[tuple[str, str, dict[str, str]]]] = {  # what `amplif
         *on(SAGEMAKER + ":model-package/{name}/7", "sagemaker:DescribeModelPackage"),
         *on("arn:aws:logs:us-east-1:{account}:log-group:/aws/sagemaker/TrainingJobs:log-stream:x", "logs:GetLogEvents"),
         *on("arn:aws:ecr:us-east-1:{account}:repository/<Repository>", "ecr:DescribeImages"),
-        *on("arn:aws:codebuild:us-east-1:{account}:project/<ImageBuildProject>", "codebuild:StartBuild"),
+        *on("arn:aws:codebuild:us-east-1:{account}:project/<ImageBuildProject>", "codebuild:BatchGetBuilds"),
         *on(f"{ARTIFACTS}/runs/{RUN}/evaluation/evaluation.json", "s3:GetObject"),
     ],
     "ApproverPolicy": [

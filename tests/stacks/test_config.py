@@ -34,7 +34,11 @@ assert PROD.network is not None
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"recipe": "Demo recipe"}, "recipe is 'Demo recipe': give the name of a file in model_code/recipes"),
+        ({"recipe": "Demo recipe"}, "recipe is 'Demo recipe': give the name of a file in model_code/recipes, 120m_"),
+        (
+            {"recipe": "dmeo"},
+            "recipe is 'dmeo': give the name of a file in model_code/recipes, 120m_stage1, 120m_",
+        ),
         (
             {"init": "hf:owner/name"},
             "init is 'hf:owner/name': give scratch, s3://bucket/prefix or hf:owner/name@revision",
@@ -54,27 +58,27 @@ assert PROD.network is not None
         ({"instance_count": 3}, "max_instance_count is 2: give at least instance_count, 3"),
         (
             {"capacity": "spot"},
-            "capacity is 'spot': give one of ManagedSpot, OnDemand, WarmPool, TrainingPlan, Instance",
+            "capacity is 'spot': give one of ManagedSpot(…), OnDemand(…), WarmPool(…), TrainingPlan",
         ),
         (
             {"capacity": ManagedSpot(max_wait_hours=0)},
-            "max_wait_hours of ManagedSpot is 0: give a whole number from 1 to 672",
+            "capacity.max_wait_hours is 0: give a whole number from 1 to 672",
         ),
         (
             {"max_runtime_hours": 5, "capacity": ManagedSpot(max_wait_hours=4)},
-            "max_wait_hours of ManagedSpot is 4: it includes the run itself, so give at least max_runtime_hours, 5",
+            "capacity.max_wait_hours is 4: it includes the run itself, so give at least max_runtime_hours, 5",
         ),
         (
             {**GPU, "capacity": ManagedSpot(), "max_pending_hours": 2},
-            "max_pending_hours is 2, but max_wait_hours of ManagedSpot already ends the waiting",
+            "max_pending_hours is 2, but capacity.max_wait_hours already ends the waiting",
         ),
         ({"max_pending_hours": 2}, "max_pending_hours is 2: SageMaker heeds it for GPU types only"),
         ({"max_pending_hours": 673}, "max_pending_hours is 673: give a whole number from 1 to 672"),
         (
             {"capacity": WarmPool(keep_alive_minutes=361)},
-            "keep_alive_minutes of WarmPool is 361: give a whole number from 1 to 360",
+            "capacity.keep_alive_minutes is 361: give a whole number from 1 to 360",
         ),
-        ({**GPU, "capacity": TrainingPlan(arn="april")}, "arn of TrainingPlan is 'april': give the ARN of a training"),
+        ({**GPU, "capacity": TrainingPlan(arn="april")}, "capacity.arn is 'april': give the ARN of a training"),
         (
             {"capacity": TrainingPlan(arn=PLAN)},
             "instance_types is ml.m5.xlarge, ml.m5.2xlarge: a training plan is of one type, give that one",
@@ -128,7 +132,7 @@ assert PROD.network is not None
 )
 def test_training_settings_that_cannot_work_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        replace(LOCAL.training, **changed)
+        replace(LOCAL.training, **changed).check()
     assert message in str(error.value)
 
 
@@ -157,7 +161,12 @@ def test_nothing_trains_by_itself_unless_somebody_wants_it() -> None:
         ({"name": "Prod EU"}, "name is 'Prod EU': give up to 20 lower-case letters, digits and hyphens"),
         ({"account": "12345"}, "account is '12345': give the twelve digits of an AWS account"),
         ({"account": 123456789012}, "account is 123456789012: give the twelve digits"),
-        ({"region": "eu"}, "region is 'eu': give an AWS region such as eu-central-1"),
+        ({"region": "eu"}, "region is 'eu': give a region that SageMaker is in, such as"),
+        (
+            {"region": "eu-centrl-1"},
+            "region is 'eu-centrl-1': give a region that SageMaker is in, such as eu-central-1,",
+        ),
+        ({"region": "eu-central-9", "monthly_ceiling_usd": None}, "region is 'eu-central-9': give a region"),
         (
             {"endpoint": RealTime(instance_type="ml.g5.xlarge", invokers=("arn:aws:iam::444444444444:role/app",))},
             "endpoint.invokers holds arn:aws:iam::444444444444:role/app: give roles of account 333333333333",
@@ -166,7 +175,7 @@ def test_nothing_trains_by_itself_unless_somebody_wants_it() -> None:
 )
 def test_environment_settings_that_cannot_work_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        replace(PROD, **changed)
+        replace(PROD, **changed).check()
     assert message in str(error.value)
 
 
@@ -179,7 +188,7 @@ def test_environment_settings_that_cannot_work_are_refused(changed: dict[str, An
         (
             PROD,
             Serverless(memory_mb=4096),
-            "mode serverless cannot run in a network: serverless inference takes no VPC",
+            "mode serverless, which cannot run in a network: serverless inference takes no VPC",
         ),
     ],
 )
@@ -187,7 +196,7 @@ def test_an_endpoint_must_fit_the_environments_own_models_and_its_network(
     environment: Environment, endpoint: Endpoint, message: str
 ) -> None:
     with pytest.raises(SettingsError, match=re.escape(message)):
-        replace(environment, endpoint=endpoint)
+        replace(environment, endpoint=endpoint).check()
 
 
 @pytest.mark.parametrize(
@@ -197,7 +206,7 @@ def test_an_endpoint_must_fit_the_environments_own_models_and_its_network(
         ({"cidr": "10.20.0.7/20"}, "cidr is '10.20.0.7/20' (10.20.0.7/20 has host bits set): give private addresses"),
         ({"cidr": "10.20.0.0"}, "cidr is '10.20.0.0', which names no size: give private addresses from /16 to /28"),
         ({"cidr": "10.20.0.0/255.255.240.0"}, "which names no size"),
-        ({"cidr": 10}, "cidr is 10, which names no size"),
+        ({"cidr": 10}, "cidr is 10: give private addresses"),
         ({"cidr": "10.0.0.0/8"}, "cidr is '10.0.0.0/8', a size that Amazon VPC refuses: give private addresses"),
         ({"cidr": "8.8.0.0/20"}, "cidr is '8.8.0.0/20', which belongs to somebody on the internet"),
         (
@@ -208,9 +217,12 @@ def test_an_endpoint_must_fit_the_environments_own_models_and_its_network(
         ({"availability_zones": ("us-east-1a",)}, "give at least two different ones, as SageMaker asks"),
         ({"availability_zones": ("us-east-1a", "us-east-1a")}, "give at least two different ones"),
         ({"availability_zones": ("us-east-1a", "use1-az2")}, "availability_zones is 'use1-az2': give names of zones"),
-        ({"availability_zones": ("us-east-1a", None)}, "availability_zones is None: give names of zones"),
+        ({"availability_zones": ("us-east-1a", None)}, "availability_zones holds None: give a tuple of text"),
         ({"s3_prefix_list": "com.amazonaws.us-east-1.s3"}, "give an id such as pl-63a5400a"),
-        ({"interface_endpoints": ("kms", "s3")}, "interface_endpoints holds 's3': give some of sagemaker.api,"),
+        (
+            {"interface_endpoints": ("kms", "s3")},
+            "interface_endpoints holds 's3': give a tuple of some, each one of",
+        ),
         ({"interface_endpoints": ("kms", "kms")}, "interface_endpoints is ('kms', 'kms'): give each once"),
         ({"flow_log_days": 100}, "flow_log_days is 100: give a time that CloudWatch Logs knows, 1, 3, 5, 7,"),
         ({"flow_log_days": True}, "flow_log_days is True: give a time"),
@@ -218,13 +230,13 @@ def test_an_endpoint_must_fit_the_environments_own_models_and_its_network(
 )
 def test_network_settings_that_cannot_work_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        replace(PROD.network, **changed)
+        replace(PROD.network, **changed).check()
     assert message in str(error.value)
 
 
 def test_all_faults_of_a_network_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as error:
-        Network(cidr="x", availability_zones=("y",), s3_prefix_list="z", flow_log_days=2)
+        Network(cidr="x", availability_zones=("y",), s3_prefix_list="z", flow_log_days=2).check()
     fields = ("cidr is", "availability_zones is 'y'", "at least two", "s3_prefix_list is", "flow_log_days is")
     assert [field in str(error.value) for field in fields] == [True] * 5
 
@@ -232,13 +244,13 @@ def test_all_faults_of_a_network_are_reported_at_once() -> None:
 @pytest.mark.parametrize("environment", [STAGING, PROD, replace(PROD, name="eu-prod")], ids=lambda each: each.name)
 def test_an_environment_that_serves_others_is_refused_without_a_network(environment: Environment) -> None:
     with pytest.raises(SettingsError) as error:
-        replace(environment, network=None)
+        replace(environment, network=None).check()
     assert "network is None: only local and dev may do without; give a Network" in str(error.value)
 
 
 def test_zones_of_another_region_are_refused_with_everything_else_that_is_wrong() -> None:
     with pytest.raises(SettingsError) as error:
-        replace(PROD, region="eu-central-1", account="1")
+        replace(PROD, region="eu-central-1", account="1").check()
     message = str(error.value)
     assert "network.availability_zones holds us-east-1b: give zones of the region, eu-central-1" in message
     assert "account is '1'" in message
@@ -248,18 +260,18 @@ def test_a_network_without_room_for_the_instances_is_refused() -> None:
     many, one = (RealTime(instance_type="ml.g5.xlarge", max_instances=most) for most in (60, 1))
     small = replace(PROD.network, cidr="10.30.0.0/24")  # /26 in each of three zones: 64, less 5 and 8 endpoints
     assert small.addresses_per_zone == 51
-    replace(PROD, network=small, endpoint=one)
+    replace(PROD, network=small, endpoint=one).check()
     with pytest.raises(SettingsError) as error:
-        replace(PROD, network=small, endpoint=many)
+        replace(PROD, network=small, endpoint=many).check()
     assert "network.cidr is '10.30.0.0/24', which leaves 51 addresses in each of its 3 zones" in str(error.value)
     assert "instances can need 240 in one zone" in str(error.value)
 
 
 def test_starting_weights_of_the_hub_are_refused_as_a_default_where_jobs_cannot_reach_it() -> None:
     from_the_hub = replace(DEV.training, init="hf:owner/name@main")
-    replace(DEV, training=from_the_hub)
+    replace(DEV, training=from_the_hub).check()
     with pytest.raises(SettingsError) as error:
-        replace(DEV, training=from_the_hub, network=STAGING.network)
+        replace(DEV, training=from_the_hub, network=STAGING.network).check()
     assert "training.init is 'hf:owner/name@main': no job in the network reaches the Hub" in str(error.value)
 
 
@@ -278,7 +290,7 @@ def test_all_faults_are_reported_at_once() -> None:
             instance_types=("x",),
             max_runtime_hours=0,
             evaluate_instance_type="ml.m5.large",
-        )
+        ).check()
     assert [field in str(error.value) for field in ("recipe", "instance_types", "max_runtime_hours")] == [True] * 3
 
 
@@ -290,7 +302,7 @@ def test_all_faults_of_capacity_types_and_times_are_reported_at_once() -> None:
             instance_types=("ml.m5.huge",),
             max_pending_hours=0,
             retries=-1,
-        )
+        ).check()
     fields = ("keep_alive_minutes", "ml.m5.huge", "max_pending_hours", "retries")
     assert [field for field in fields if field not in str(error.value)] == []
 
@@ -299,11 +311,11 @@ def test_a_training_plan_is_of_the_environments_own_account_and_region() -> None
     training = replace(
         DEV.training, capacity=TrainingPlan(arn=PLAN), instance_types=("ml.p5.48xlarge",), max_runtime_hours=1
     )
-    replace(DEV, training=training)
+    replace(DEV, training=training).check()
     with pytest.raises(SettingsError, match=r"give a plan of this region and account, …:us-east-1:222222222222:…"):
-        replace(DEV, account="222222222222", training=training)
+        replace(DEV, account="222222222222", training=training).check()
     with pytest.raises(SettingsError, match=r"…:eu-central-1:111111111111:…"):
-        replace(DEV, region="eu-central-1", training=training)
+        replace(DEV, region="eu-central-1", training=training).check()
 
 
 def test_what_a_run_may_get_is_every_type_at_the_most_machines_so_that_the_dearest_counts() -> None:
@@ -325,8 +337,9 @@ def test_settings_cannot_be_changed_after_they_were_checked() -> None:
 
 
 def test_settings_are_given_by_name() -> None:
-    with pytest.raises(TypeError):
-        Environment("prod")  # type: ignore[misc,call-arg]
+    told = RealTime("ml.g5.xlarge").faults  # type: ignore[misc,call-arg]
+    assert told[0].startswith("a value without a name is 'ml.g5.xlarge': give it as one of capture, deployment,")
+    assert told[1].startswith("instance_type is missing")
 
 
 def test_the_environments_are_the_four_of_the_project_each_in_its_own_account() -> None:

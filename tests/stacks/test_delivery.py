@@ -54,13 +54,13 @@ BOUND = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/{BOUNDARY}"}
     ],
 )
 def test_a_delivery_that_trusts_the_wrong_ones_is_refused(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError, match=f"delivery: .*{re.escape(message)}"):
-        Delivery(**{"repository": "o/r", **changed})
+    with pytest.raises(SettingsError, match=f"{re.escape(message)}"):
+        Delivery(**{"repository": "o/r", **changed}).check()
 
 
 def test_all_faults_of_a_delivery_are_told_at_once() -> None:
-    with pytest.raises(SettingsError, match=r"repository is .*; branch is .*; provider_exists is "):
-        Delivery(repository="x", branch="a b", provider_exists=1)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"(?s)repository is .*branch is .*provider_exists is "):
+        Delivery(repository="x", branch="a b", provider_exists=1).check()  # type: ignore[arg-type]
 
 
 def test_a_workflow_is_told_the_roles_of_its_own_repository_only() -> None:
@@ -78,12 +78,12 @@ def test_a_workflow_is_told_the_roles_of_its_own_repository_only() -> None:
 @pytest.mark.parametrize("name", ["a b", "", "arn:aws:iam::1:policy/x", 7])
 def test_a_boundary_that_iam_would_not_take_is_refused(name: Any) -> None:
     with pytest.raises(SettingsError, match=r"permissions_boundary is .*give the name of a managed policy"):
-        replace(DEV, permissions_boundary=name)
+        replace(DEV, permissions_boundary=name).check()
 
 
 def test_no_environment_is_called_like_the_accounts_own_stage() -> None:
     with pytest.raises(SettingsError, match="name is 'delivery'"):
-        replace(DEV, name="delivery")
+        replace(DEV, name="delivery").check()
 
 
 # ---- the stacks ------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def bounded(policy: str) -> list[Statement]:
 
 def actions_of_roles() -> dict[str, set[str]]:
     """What the policies name of everybody whose role a deployment makes; a notebook's role has two of people's."""
-    of_people_alone = r"/(people/(Approver|Deployer|Auditor)|workbench/Workbench)Policy$"
+    of_people_alone = r"/(people/(Approver|Deployer|Auditor)|workbench/Workbench|promotion/Promoter)Policy$"
     return {
         who: {action for one in statements for action in as_list(one["Action"])}
         for who, (_, _, statements) in everybody().items()

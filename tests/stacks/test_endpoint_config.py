@@ -120,6 +120,17 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         (components, {"gpus_per_copy": 9}, "gpus_per_copy is 9: give a whole number from 1 to 8"),
         (components, {"memory_mb_per_copy": 64}, "memory_mb_per_copy is 64: give a whole number from 128"),
         (components, {"cpus_per_copy": 0}, "cpus_per_copy is 0: give a whole number from 1 to 192"),
+        (components, {"gpus_per_copy": 2}, "gpus_per_copy is 2: ml.g5.xlarge has 1; give no more"),
+        (
+            components,
+            {"memory_mb_per_copy": 16_384},
+            "memory_mb_per_copy is 16384: ml.g5.xlarge has 16384, and needs some itself; give less",
+        ),
+        (
+            components,
+            {"instance_type": "ml.c5.large", "cpus_per_copy": 3, "memory_mb_per_copy": 1_024},
+            "cpus_per_copy is 3: ml.c5.large has 2; give no more",
+        ),
         # batch
         (batch, {"named_packages": "yes"}, "named_packages is 'yes': give True or False"),
         (batch, {"max_payload_mb": 7}, "max_payload_mb is 7: give a whole number from 1 to 6"),
@@ -142,7 +153,7 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         (queued, {"working_hours": WorkingHours()}, "would change nothing: min_instances is 0 by day too"),
         (components, {"working_hours": WorkingHours()}, "would change nothing: min_copies is 0 by day too"),
         # deployments
-        (realtime, {"deployment": "canary"}, "deployment is 'canary': give AllAtOnce or Canary or Linear or Rolling"),
+        (realtime, {"deployment": "canary"}, "deployment is 'canary': give one of AllAtOnce(…), Canary(…), Linear(…)"),
         (
             realtime,
             {"deployment": Canary()},
@@ -150,8 +161,13 @@ def fleet(deployment: object, **given: Any) -> RealTime:
         ),
         (queued, {"deployment": Linear()}, "deployment is Linear, but the fleet may be as small as 0"),
         (realtime, {"deployment": Rolling()}, "deployment is Rolling, but the fleet may be as small as 1"),
+        (
+            realtime,
+            {"deployment": AllAtOnce(), "max_instances": 10},
+            "but there can be 10 instances: give bake_minutes, so that alarms can take a bad release back",
+        ),
         (fleet, {"deployment": Canary(percent=10)}, "of 4 instances that is less than one; give percent at least 25"),
-        (fleet, {"deployment": AllAtOnce()}, "AllAtOnce(bake_minutes=0), but there are 4 instances"),
+        (fleet, {"deployment": AllAtOnce()}, "AllAtOnce(bake_minutes=0), but there can be 4 instances"),
         (
             fleet,
             {"deployment": Rolling(), "shadow": Shadow(instance_type=GPU)},
@@ -175,7 +191,7 @@ def test_settings_that_cannot_work_are_refused(
     make: Callable[..., object], given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError) as error:
-        make(**given)
+        make(**given).check()
     assert message in str(error.value)
 
 
@@ -201,25 +217,32 @@ def test_settings_that_cannot_work_are_refused(
         (lambda: WorkingHours(start="7:00"), "start is '7:00': give an hour and minute such as 07:00"),
         (lambda: WorkingHours(start="20:00", end="07:00"), "start is 20:00 and end is 07:00: give an end later"),
         (lambda: WorkingHours(days="weekdays"), "days is 'weekdays': give days such as MON-FRI or MON,WED,FRI"),
-        (lambda: WorkingHours(time_zone="CET+1"), "time_zone is 'CET+1': give UTC or a name such as Europe/Berlin"),
+        (
+            lambda: WorkingHours(time_zone="CET+1"),
+            "time_zone is 'CET+1': give UTC or a name of the IANA database such as Europe/Berlin",
+        ),
+        (lambda: WorkingHours(time_zone="Europe/Berlín"), "time_zone is 'Europe/Berlín': give UTC or a name"),
+        (lambda: WorkingHours(time_zone="Europe/Munich"), "time_zone is 'Europe/Munich': give UTC or a name"),
     ],
 )
 def test_parts_of_the_settings_are_checked_where_they_are_made(make: Callable[[], object], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        make()
+        make().check()
     assert message in str(error.value)
 
 
 def test_all_faults_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as error:
-        RealTime(instance_type="big", min_instances=0, requests_per_instance=0, max_latency_ms=0, invokers=("?",))
+        RealTime(
+            instance_type="big", min_instances=0, requests_per_instance=0, max_latency_ms=0, invokers=("?",)
+        ).check()
     fields = ("instance_type", "min_instances", "requests_per_instance", "max_latency_ms", "invokers")
     assert [field in str(error.value) for field in fields] == [True] * len(fields)
 
 
 def test_all_settings_of_other_modes_are_refused_at_once_each_with_its_reason() -> None:
     with pytest.raises(SettingsError) as error:
-        Serverless(memory_mb=2048, instance_type=GPU, capture=Capture(percent=5), backlog_per_instance=5)  # type: ignore[call-arg]
+        Serverless(memory_mb=2048, instance_type=GPU, capture=Capture(percent=5), backlog_per_instance=5).check()  # type: ignore[call-arg]
     assert "instance_type is no setting of mode serverless: serverless inference has CPUs only" in str(error.value)
     assert "capture is no setting of mode serverless: serverless inference has no data capture" in str(error.value)
     assert "backlog_per_instance is no setting of mode serverless: it has invokers, max_concurrency" in str(error.value)
@@ -229,15 +252,18 @@ def test_all_settings_of_other_modes_are_refused_at_once_each_with_its_reason() 
     ("endpoint", "kind"),
     [
         (realtime(), AllAtOnce()),
-        (realtime(max_instances=3), AllAtOnce()),
+        (realtime(max_instances=3), AllAtOnce(bake_minutes=10)),
         (realtime(min_instances=2, max_instances=3), Canary()),
         (queued(), AllAtOnce()),
+        (queued(max_instances=2), AllAtOnce(bake_minutes=10)),
         (queued(min_instances=2, max_instances=2), Canary()),
         (components(), AllAtOnce()),
         (components(min_copies=2, max_copies=2), Rolling()),
     ],
 )
-def test_a_fleet_that_always_has_a_half_is_replaced_in_two_steps(endpoint: RealTime, kind: object) -> None:
+def test_a_fleet_is_replaced_in_two_steps_or_under_alarms_where_its_size_lets_it(
+    endpoint: RealTime, kind: object
+) -> None:
     assert endpoint.kind_of_deployment == kind
 
 
@@ -245,7 +271,7 @@ def test_the_timeout_leaves_time_for_the_waits_and_for_instances_to_come_up() ->
     waits = 10 + 5
     assert Canary(timeout_minutes=waits + FLEET_START_MINUTES)
     with pytest.raises(SettingsError, match=f"give at least {waits + FLEET_START_MINUTES}"):
-        Canary(timeout_minutes=waits + FLEET_START_MINUTES - 1)
+        Canary(timeout_minutes=waits + FLEET_START_MINUTES - 1).check()
 
 
 def test_small_requests_may_run_side_by_side_as_many_as_the_servers_queue_holds() -> None:

@@ -92,7 +92,7 @@ def test_a_permitted_combination_synthesises(mode: Mode, feature: Feature) -> No
 )
 def test_a_forbidden_combination_is_refused_with_the_reason(mode: Mode, feature: Feature) -> None:
     with pytest.raises(SettingsError) as error:
-        using(mode, feature)
+        using(mode, feature).check()
     reasons = [refusal(mode, "canary"), refusal(mode, feature)] if feature == "rolling" else [refusal(mode, feature)]
     assert any(reason in str(error.value) for reason in reasons)
 
@@ -115,12 +115,12 @@ def test_models_run_in_the_network_wherever_the_mode_lets_them(mode: Mode) -> No
 @pytest.mark.parametrize("mode", [mode for mode in MODES if not permits(mode, "vpc")])
 def test_a_mode_without_a_network_is_refused_where_there_is_one(mode: Mode) -> None:
     with pytest.raises(SettingsError, match=re.escape(refusal(mode, "vpc"))):
-        replace(STAGING, endpoint=EXAMPLES[mode])
+        replace(STAGING, endpoint=EXAMPLES[mode]).check()
 
 
 def test_what_a_mode_does_not_have_it_cannot_be_told_to_have() -> None:
     with pytest.raises(SettingsError, match="shadow is no setting of mode async: shadow variants exclude"):
-        type(EXAMPLES["async"])(instance_type=GPU, shadow=Shadow(instance_type=GPU))  # type: ignore[call-arg]
+        type(EXAMPLES["async"])(instance_type=GPU, shadow=Shadow(instance_type=GPU)).check()  # type: ignore[call-arg]
 
 
 def test_the_page_about_modes_shows_the_table_of_the_code() -> None:

@@ -20,6 +20,7 @@ from stacks.config import (
     Serverless,
     SettingsError,
     Shadow,
+    WarmPool,
     WorkingHours,
 )
 from stacks.config.monthly_cost import HOURS_A_MONTH, hours_a_month, monthly_cost
@@ -44,7 +45,7 @@ CAPTURING = RealTime(instance_type="ml.g5.xlarge", capture=Capture(percent=10))
 )
 def test_a_drift_job_that_cannot_work_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        Drift(**changed)
+        Drift(**changed).check()
     assert message in str(error.value)
 
 
@@ -60,13 +61,13 @@ def test_a_drift_job_that_cannot_work_is_refused(changed: dict[str, Any], messag
 )
 def test_monitoring_that_cannot_work_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        Monitoring(**changed)
+        Monitoring(**changed).check()
     assert message in str(error.value)
 
 
 def test_all_faults_of_monitoring_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as error:
-        Monitoring(alarm_emails=("x",), monthly_budget_usd=-1)
+        Monitoring(alarm_emails=("x",), monthly_budget_usd=-1).check()
     assert "alarm_emails" in str(error.value)
     assert "monthly_budget_usd" in str(error.value)
 
@@ -100,7 +101,9 @@ def test_a_drift_job_that_does_not_fit_its_environment_is_refused(
     environment: Environment, changed: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError) as error:
-        replace(environment, **({"monitoring": Monitoring(drift=Drift()), "monthly_ceiling_usd": None} | changed))
+        replace(
+            environment, **({"monitoring": Monitoring(drift=Drift()), "monthly_ceiling_usd": None} | changed)
+        ).check()
     assert message in str(error.value)
 
 
@@ -195,6 +198,26 @@ def test_the_network_costs_each_endpoint_in_each_zone() -> None:
     assert line.low == line.expected == line.most
 
 
+def test_a_warm_pool_can_wait_all_month_long_on_the_dearest_type_that_a_run_may_name() -> None:
+    assert DEV.training is not None
+    types = ("ml.g5.xlarge", "ml.g5.12xlarge")
+    training = replace(
+        DEV.training, capacity=WarmPool(keep_alive_minutes=30), instance_types=types, max_instance_count=2
+    )
+    pooled = replace(DEV, training=training, monthly_ceiling_usd=None)
+    [line] = [line for line in monthly_cost(pooled).lines if "warm pool" in line.what]
+    dearest = prices.instance_hour("ml.g5.12xlarge", "us-east-1")
+    assert isinstance(dearest, Price)
+    assert (line.low, line.most) == (0, pytest.approx(2 * 730 * dearest.usd))
+    assert line.what == "warm pool, 1,460 hours of ml.g5.12xlarge"
+    [fault] = replace(pooled, monthly_ceiling_usd=750).faults
+    assert "+ warm pool, 1,460 hours of ml.g5.12xlarge" in fault
+    unknown = replace(training, instance_types=("ml.g5.xlarge", "ml.p4de.24xlarge"))
+    assert isinstance(prices.instance_hour("ml.p4de.24xlarge", "us-east-1"), Unknown)
+    assert "the price of warm pool" in str(replace(pooled, training=unknown, monthly_ceiling_usd=750).faults)
+    assert not [line for line in monthly_cost(DEV).lines if "warm pool" in line.what]
+
+
 def test_days_and_hours_are_those_of_the_setting() -> None:
     assert hours_a_month(WorkingHours(start="00:00", end="12:00", days="MON-SUN")) == pytest.approx(HOURS_A_MONTH / 2)
     assert hours_a_month(WorkingHours(start="00:00", end="12:00", days="SAT-MON")) == pytest.approx(
@@ -204,14 +227,14 @@ def test_days_and_hours_are_those_of_the_setting() -> None:
 
 def test_an_environment_dearer_than_its_ceiling_is_refused_with_the_lines_that_add_up() -> None:
     with pytest.raises(SettingsError) as error:
-        replace(PROD, monthly_ceiling_usd=1_000)
+        replace(PROD, monthly_ceiling_usd=1_000).check()
     message = str(error.value)
     assert "monthly_ceiling_usd is 1000, but what stands there can cost 4,291.56 a month" in message
     assert (
         "endpoint, 2,920 hours of ml.g5.xlarge 4,111.36 + 8 interface endpoints in 3 zones 175.20 + key 1.00" in message
     )
     parts = [
-        float(part.rsplit(" ", 1)[1].replace(",", "")) for part in message.split(": ")[2].split(" (on")[0].split(" + ")
+        float(part.rsplit(" ", 1)[1].replace(",", "")) for part in message.split(": ")[1].split(" (on")[0].split(" + ")
     ]
     assert sum(parts) == pytest.approx(4_291.56)
 
@@ -219,10 +242,10 @@ def test_an_environment_dearer_than_its_ceiling_is_refused_with_the_lines_that_a
 def test_an_unknown_price_under_a_ceiling_is_refused_with_what_to_add_and_without_one_is_no_fault() -> None:
     endpoint = RealTime(instance_type="ml.r7i.large")
     with pytest.raises(SettingsError, match=r"the price of .*has no row ml\.r7i\.large: add it, with its source"):
-        replace(DEV, training=None, endpoint=endpoint, monthly_ceiling_usd=10_000)
+        replace(DEV, training=None, endpoint=endpoint, monthly_ceiling_usd=10_000).check()
     serverless = Serverless(memory_mb=2048, provisioned_concurrency=1)
-    with pytest.raises(SettingsError, match="provisioned concurrency: unknown"):
-        replace(DEV, training=None, endpoint=serverless, monthly_ceiling_usd=10_000)
+    with pytest.raises(SettingsError, match="price of provisioned concurrency is unknown"):
+        replace(DEV, training=None, endpoint=serverless, monthly_ceiling_usd=10_000).check()
     cost = monthly_cost(replace(DEV, training=None, endpoint=endpoint, monthly_ceiling_usd=None))
     assert len(cost.unknown) == 1
     assert "unknown" in str(cost.unknown[0])
@@ -232,7 +255,7 @@ def test_an_unknown_price_under_a_ceiling_is_refused_with_what_to_add_and_withou
 @pytest.mark.parametrize("ceiling", [0, -1, True, "100", float("nan")])
 def test_a_ceiling_is_dollars_above_nothing(ceiling: Any) -> None:
     with pytest.raises(SettingsError, match="give US dollars above 0, or None"):
-        replace(PROD, monthly_ceiling_usd=ceiling)
+        replace(PROD, monthly_ceiling_usd=ceiling).check()
 
 
 def test_an_uncertain_price_says_so_in_its_line() -> None:

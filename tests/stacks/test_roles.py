@@ -196,9 +196,12 @@ def test_the_named_roles_and_nobody_else_may_ask_exactly_this_endpoint(mode: str
     assert not {"Users", "Groups"} & set(policy)
 
 
-def test_without_named_invokers_the_right_to_ask_is_nobodys() -> None:
-    policy = only(all_templates()["prod/endpoint"], "AWS::IAM::ManagedPolicy")
+def test_without_named_invokers_nobody_may_ask_but_who_watches_releases() -> None:
+    policy = only(all_templates()["local/endpoint"], "AWS::IAM::ManagedPolicy")
     assert not {"Roles", "Users", "Groups"} & set(policy)
+    policy = only(all_templates()["prod/endpoint"], "AWS::IAM::ManagedPolicy")
+    assert policy["Roles"] == ["amplify-prod-release"]
+    assert not {"Users", "Groups"} & set(policy)
 
 
 def test_who_asks_a_queue_puts_requests_and_gets_answers_and_cannot_read_what_others_asked() -> None:

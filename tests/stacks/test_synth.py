@@ -92,7 +92,10 @@ def test_cloudformations_own_validation_finds_nothing(tmp_path: Path) -> None:
     printed = synthesise(tmp_path, validation=True)
     assert printed.startswith("exit 0"), printed[-2000:]
     report = json.loads((tmp_path / "validation-report.json").read_text())
-    assert [violation for plugin in report["pluginReports"] for violation in plugin["violations"]] == []
+    found = [violation for plugin in report["pluginReports"] for violation in plugin["violations"]]
+    remarks = [one for one in found if one["ruleName"] == "Annotation::amplify:nobody-hears-alarms"]
+    assert len(remarks) == 2  # of staging and prod, until somebody gives an address
+    assert [violation for violation in found if violation not in remarks] == []
 
 
 def test_without_releases_every_environment_synthesises_without_an_endpoint(tmp_path: Path) -> None:

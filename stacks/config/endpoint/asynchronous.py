@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stacks.config.checks import not_a, out_of_range, raise_if_any
+from stacks.config.checks import out_of_range
 from stacks.config.endpoint.base import (
     LARGEST_SCAN_TOKENS,
     EndpointSettings,
@@ -13,9 +13,10 @@ from stacks.config.endpoint.base import (
     size_faults,
     type_faults,
 )
-from stacks.config.endpoint.deployment import KINDS, Deployment, default_deployment
+from stacks.config.endpoint.deployment import Deployment, default_deployment, misfits
 from stacks.config.endpoint.modes import Mode
 from stacks.config.endpoint.working_hours import WorkingHours
+from stacks.config.settings import Rule
 from stacks.instance_types import has_gpu
 
 
@@ -55,14 +56,11 @@ class Async(EndpointSettings):
     """The alarm rings when the oldest request has waited longer."""
 
     deployment: Deployment | None = None
-    """How a release replaces the one before. None: a canary of half from two instances on, else all at once."""
+    """How a release replaces the one before. None: a canary of half where there are always two instances, all at once
+    under the alarms where there can be, else all at once."""
 
     working_hours: WorkingHours | None = None
     """Within them min_instances stay up; outside there are none until somebody asks. None: the same day and night."""
-
-    def __post_init__(self) -> None:
-        faults = [*self._faults()]
-        raise_if_any(self._where(), faults or [*self._faults_between_fields()])
 
     @property
     def instance_types(self) -> tuple[str, ...]:
@@ -80,7 +78,7 @@ class Async(EndpointSettings):
     @property
     def kind_of_deployment(self) -> Deployment:
         """What `deployment` says, or its default."""
-        return self.deployment or default_deployment(self.min_instances)
+        return self.deployment or default_deployment(self.min_instances, self.max_instances)
 
     def _faults(self) -> Iterable[str]:
         yield from self._common_faults()
@@ -89,18 +87,28 @@ class Async(EndpointSettings):
         yield from out_of_range("backlog_per_instance", self.backlog_per_instance, 1, 1_000)
         yield from out_of_range("max_wait_minutes", self.max_wait_minutes, 1, 24 * 60)
         yield from queue_faults("concurrent_requests", self.concurrent_requests, self.largest_request_tokens)
-        yield from not_a("deployment", self.kind_of_deployment, *KINDS)
-        if self.working_hours is not None:
-            yield from not_a("working_hours", self.working_hours, WorkingHours)
 
-    def _faults_between_fields(self) -> Iterable[str]:
+    def _rules(self) -> Iterable[Rule]:
+        sizes = ("min_instances", "max_instances")
+        yield ("instance_type", "allow_cpu"), self._gpu_faults()
+        yield (*sizes, "instance_type", "working_hours"), self._scaling_faults()
+        yield (*sizes, "deployment"), self._deployment_faults()
+        yield ("min_instances", "working_hours"), self._hours_faults()
+
+    def _gpu_faults(self) -> Iterable[str]:
         if not has_gpu(self.instance_type) and not self.allow_cpu:
             yield (
                 f"instance_type is {self.instance_type}, which has no GPU: asynchronous requests are long work; "
                 "give a GPU type, or allow_cpu=True for a small model"
             )
+
+    def _scaling_faults(self) -> Iterable[str]:
         lowest = 0 if self.working_hours else self.min_instances
         yield from scaling_faults(self.instance_type, lowest, self.max_instances)
-        yield from self.kind_of_deployment.faults(self.min_instances)
+
+    def _deployment_faults(self) -> Iterable[str]:
+        yield from misfits(self.kind_of_deployment, self.min_instances, self.max_instances)
+
+    def _hours_faults(self) -> Iterable[str]:
         if self.working_hours is not None and self.min_instances == 0:
             yield "working_hours would change nothing: min_instances is 0 by day too; give 1 or more, or no hours"

@@ -1,12 +1,13 @@
 """What the settings of every endpoint mode share: who may call it, and the refusal of what belongs to another mode."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
-from stacks.config.checks import out_of_range, raise_if_any
+from stacks.config.checks import out_of_range, unknown_instance_type
 from stacks.config.endpoint.modes import Feature, Mode, permits, refusal
 from stacks.config.people import role_faults
+from stacks.config.settings import Settings
 from stacks.hosting_types import Use, check, scales
 
 MOST_INSTANCES = 100
@@ -33,19 +34,13 @@ _FEATURE_OF_A_SETTING: dict[str, Feature] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndpointSettings:
+class EndpointSettings(Settings):
     """The settings that all modes have. `mode` is the word of the table in modes.py."""
 
     mode: ClassVar[Mode]
 
     invokers: tuple[str, ...] = ()
     """Roles of this account that may call the endpoint, by name or ARN. Nobody else is given the right."""
-
-    def __new__(cls, *_: object, **given: object) -> Self:
-        """Raises SettingsError for settings of other modes, with the reason why this one does not have them."""
-        known = {field.name for field in fields(cls)}
-        raise_if_any(cls._where(), [cls._stranger(name, known) for name in given if name not in known])
-        return super().__new__(cls)
 
     @property
     def instance_types(self) -> tuple[str, ...]:
@@ -58,29 +53,23 @@ class EndpointSettings:
         return 0
 
     @classmethod
-    def _where(cls) -> str:
-        return f"endpoint {cls.__name__}"
-
-    @classmethod
-    def _stranger(cls, name: str, known: set[str]) -> str:
+    def _stranger(cls, name: str, known: list[str]) -> str:
+        """A setting of another mode, with the reason why this one does not have it."""
         feature = _FEATURE_OF_A_SETTING.get(name)
         if feature is not None and not permits(cls.mode, feature):
             return f"{name} is no setting of mode {cls.mode}: {refusal(cls.mode, feature)}"
-        return f"{name} is no setting of mode {cls.mode}: it has {', '.join(sorted(known))}"
+        return f"{name} is no setting of mode {cls.mode}: it has {', '.join(known)}"
 
     def _common_faults(self) -> Iterable[str]:
         yield from role_faults("invokers", self.invokers, "amplify-<env>-invoke")
 
 
-def type_faults(instance_type: str, use: Use) -> Iterable[str]:
+def type_faults(instance_type: object, use: Use) -> Iterable[str]:
     """A type that SageMaker does not have for this use."""
-    try:
-        check(instance_type, use)
-    except ValueError as fault:
-        yield f"instance_type: {fault}"
+    yield from unknown_instance_type("instance_type", instance_type, lambda given: check(given, use))
 
 
-def latency_faults(max_latency_ms: int) -> Iterable[str]:
+def latency_faults(max_latency_ms: object) -> Iterable[str]:
     """A latency that no request can reach: SageMaker gives up after a minute."""
     yield from out_of_range("max_latency_ms", max_latency_ms, 1, 60_000)
 

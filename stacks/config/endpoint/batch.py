@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stacks.config.checks import not_a_switch, out_of_range, raise_if_any
+from stacks.config.checks import out_of_range
 from stacks.config.endpoint.base import (
     LARGEST_SCAN_TOKENS,
     MOST_INSTANCES,
@@ -14,6 +14,7 @@ from stacks.config.endpoint.base import (
     type_faults,
 )
 from stacks.config.endpoint.modes import Mode
+from stacks.config.settings import Rule
 from stacks.instance_types import has_gpu, has_local_disk
 
 MOST_TRANSFORM_MB = 100  # CreateTransformJob: MaxPayloadInMB times MaxConcurrentTransforms
@@ -47,10 +48,6 @@ class Batch(EndpointSettings):
     """Whether a job may run any other approved package of the group, `amplify batch --package <version>`. The invokers
     may then make models of packages, isolated ones under one role, which reads the model of every run."""
 
-    def __post_init__(self) -> None:
-        faults = [*self._faults()]
-        raise_if_any(self._where(), faults or [*self._faults_between_fields()])
-
     @property
     def instance_types(self) -> tuple[str, ...]:
         return (self.instance_type,)
@@ -74,10 +71,12 @@ class Batch(EndpointSettings):
         yield from type_faults(self.instance_type, "transform")
         yield from out_of_range("instance_count", self.instance_count, 1, MOST_INSTANCES)
         yield from out_of_range("max_payload_mb", self.max_payload_mb, 1, SERVER_BODY_MB)
-        yield from not_a_switch("named_packages", self.named_packages)
         yield from queue_faults("concurrent_requests", self.concurrent_requests, self.largest_request_tokens)
 
-    def _faults_between_fields(self) -> Iterable[str]:
+    def _rules(self) -> Iterable[Rule]:
+        yield ("max_payload_mb", "concurrent_requests"), self._transform_faults()
+
+    def _transform_faults(self) -> Iterable[str]:
         if self.max_payload_mb * self.concurrent_requests > MOST_TRANSFORM_MB:
             yield (
                 f"max_payload_mb is {self.max_payload_mb} and concurrent_requests {self.concurrent_requests}: "

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stacks.config.checks import not_a, out_of_range, raise_if_any
+from stacks.config.checks import out_of_range
 from stacks.config.endpoint.base import (
     SERVER_REQUESTS,
     EndpointSettings,
@@ -13,9 +13,12 @@ from stacks.config.endpoint.base import (
     size_faults,
     type_faults,
 )
-from stacks.config.endpoint.deployment import KINDS, AllAtOnce, Deployment, Rolling
+from stacks.config.endpoint.deployment import AllAtOnce, Canary, Deployment, Linear, Rolling, misfits
 from stacks.config.endpoint.modes import Mode, refusal
 from stacks.config.endpoint.working_hours import WorkingHours
+from stacks.config.settings import Rule
+from stacks.hosting_types import gpus, memory_mb
+from stacks.instance_types import has_gpu, vcpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +60,6 @@ class InferenceComponents(EndpointSettings):
     working_hours: WorkingHours | None = None
     """Within them min_copies stay up; outside there are none until somebody asks. None: the same day and night."""
 
-    def __post_init__(self) -> None:
-        faults = [*self._faults()]
-        raise_if_any(self._where(), faults or [*self._faults_between_fields()])
-
     @property
     def instance_types(self) -> tuple[str, ...]:
         return (self.instance_type,)
@@ -84,23 +83,43 @@ class InferenceComponents(EndpointSettings):
         yield from latency_faults(self.max_latency_ms)
         yield from type_faults(self.instance_type, "endpoint")
         yield from size_faults("copies", self.min_copies, self.max_copies, least=0)
-        yield from out_of_range("memory_mb_per_copy", self.memory_mb_per_copy, 128, 2_000_000)
+        yield from out_of_range("memory_mb_per_copy", self.memory_mb_per_copy, 128, 4_194_304)
         yield from out_of_range("gpus_per_copy", self.gpus_per_copy, 1, 8)
         yield from out_of_range("cpus_per_copy", self.cpus_per_copy, 1, 192)
         yield from out_of_range("requests_per_copy", self.requests_per_copy, 1, SERVER_REQUESTS)
-        yield from not_a("deployment", self.kind_of_deployment, *KINDS)
-        if self.working_hours is not None:
-            yield from not_a("working_hours", self.working_hours, WorkingHours)
+        given: object = self.deployment
+        if isinstance(given, Canary | Linear):
+            yield f"deployment is {type(given).__name__}: {refusal(self.mode, 'canary')}; give Rolling or AllAtOnce()"
 
-    def _faults_between_fields(self) -> Iterable[str]:
+    def _rules(self) -> Iterable[Rule]:
+        yield ("instance_type", "memory_mb_per_copy", "gpus_per_copy", "cpus_per_copy"), self._room_faults()
+        yield ("instance_type", "min_copies", "max_copies", "working_hours"), self._scaling_faults()
+        yield ("min_copies", "max_copies", "deployment"), self._deployment_faults()
+        yield ("min_copies", "working_hours"), self._hours_faults()
+
+    def _room_faults(self) -> Iterable[str]:
+        """A copy that no instance has room for is never placed. Of its memory an instance keeps some for itself."""
+        given, most = self.instance_type, memory_mb(self.instance_type)
+        if self.memory_mb_per_copy >= most:
+            has = f"{given} has {most}, and needs some itself"
+            yield f"memory_mb_per_copy is {self.memory_mb_per_copy}: {has}; give less"
+        if has_gpu(given):
+            if self.gpus_per_copy > gpus(given):
+                yield f"gpus_per_copy is {self.gpus_per_copy}: {given} has {gpus(given)}; give no more"
+        elif self.cpus_per_copy > vcpus(given):
+            yield f"cpus_per_copy is {self.cpus_per_copy}: {given} has {vcpus(given)}; give no more"
+
+    def _scaling_faults(self) -> Iterable[str]:
         lowest = 0 if self.working_hours else self.min_copies
         yield from scaling_faults(self.instance_type, lowest, self.max_copies)
+
+    def _deployment_faults(self) -> Iterable[str]:
         kind = self.kind_of_deployment
-        if not isinstance(kind, AllAtOnce | Rolling):
-            yield f"deployment is {type(kind).__name__}: {refusal(self.mode, 'canary')}; give Rolling or AllAtOnce()"
-        elif isinstance(kind, AllAtOnce) and kind.bake_minutes:
+        if isinstance(kind, AllAtOnce) and kind.bake_minutes:
             yield "deployment is AllAtOnce with bake_minutes, which inference components do not have: give AllAtOnce()"
         else:
-            yield from kind.faults(self.min_copies)
+            yield from misfits(kind, self.min_copies, self.min_copies)
+
+    def _hours_faults(self) -> Iterable[str]:
         if self.working_hours is not None and self.min_copies == 0:
             yield "working_hours would change nothing: min_copies is 0 by day too; give 1 or more, or no hours"

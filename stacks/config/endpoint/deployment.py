@@ -8,10 +8,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stacks.config.checks import out_of_range, raise_if_any
+from stacks.config.checks import out_of_range
+from stacks.config.settings import Rule, Settings
 
 ALARM_MINUTES = 3
 """How long the alarm on server errors needs to ring. A shorter wait would watch nothing."""
+
+BAKE_MINUTES = 10
+"""How long both fleets of a size that scaling chooses are there, unless a setting says otherwise."""
 
 FLEET_START_MINUTES = 20
 """Reckoned for instances to come up: ten minutes to fetch the model, ten to answer /ping (constructs/variant.py)."""
@@ -21,28 +25,20 @@ LONGEST_DEPLOYMENT_MINUTES = 480  # MaximumExecutionTimeoutInSeconds: 600 to 28,
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllAtOnce:
-    """All requests go over at once, when the whole new fleet is healthy. For fleets of one, which have no half."""
+class AllAtOnce(Settings):
+    """All requests go over at once, when the whole new fleet is healthy. For fleets that can be of one."""
 
     bake_minutes: int = 0
     """The old fleet stays this long (and is paid for), and the alarms can bring it back. 0: it goes at once."""
 
-    def __post_init__(self) -> None:
+    def _faults(self) -> Iterable[str]:
         if self.bake_minutes != 0:
-            faults = out_of_range("bake_minutes", self.bake_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES)
-            raise_if_any("deployment AllAtOnce", [f"{fault}, or 0" for fault in faults])
-
-    def faults(self, instances: int) -> Iterable[str]:
-        """What does not fit a fleet that may be as small as `instances`."""
-        if instances >= 2 and self.bake_minutes == 0:
-            yield (
-                f"deployment is AllAtOnce(bake_minutes=0), but there are {instances} instances: give Canary, Linear or "
-                "Rolling, or bake_minutes, so that alarms can take a bad release back"
-            )
+            for fault in out_of_range("bake_minutes", self.bake_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES):
+                yield f"{fault}, or 0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Canary:
+class Canary(Settings):
     """A part of the requests goes to the new fleet first; after a wait under the alarms, the rest."""
 
     percent: int = 50
@@ -57,21 +53,19 @@ class Canary:
     timeout_minutes: int = 120
     """SageMaker rolls back what is not done by then."""
 
-    def __post_init__(self) -> None:
-        faults = [
-            *out_of_range("percent", self.percent, 1, 50),
-            *_wait_faults(self.wait_minutes, self.keep_old_minutes),
-        ]
-        faults += _timeout_faults(self.timeout_minutes, 0 if faults else self.wait_minutes + self.keep_old_minutes, 1)
-        raise_if_any("deployment Canary", faults)
+    def _faults(self) -> Iterable[str]:
+        yield from out_of_range("percent", self.percent, 1, 50)
+        yield from _minute_faults(self.wait_minutes, self.timeout_minutes, self.keep_old_minutes)
 
-    def faults(self, instances: int) -> Iterable[str]:
-        """What does not fit a fleet that may be as small as `instances`."""
-        yield from _too_few("Canary", "percent", self.percent, instances)
+    def _rules(self) -> Iterable[Rule]:
+        yield ("wait_minutes", "keep_old_minutes", "timeout_minutes"), self._timeout_faults()
+
+    def _timeout_faults(self) -> Iterable[str]:
+        yield from _too_early(self.timeout_minutes, self.wait_minutes + self.keep_old_minutes, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(Settings):
     """The requests go to the new fleet in equal steps, each after a wait under the alarms."""
 
     step_percent: int = 50
@@ -86,21 +80,20 @@ class Linear:
     timeout_minutes: int = 120
     """SageMaker rolls back what is not done by then."""
 
-    def __post_init__(self) -> None:
-        faults = [
-            *out_of_range("step_percent", self.step_percent, 10, 50),
-            *_wait_faults(self.wait_minutes, self.keep_old_minutes),
-        ]
-        waits = 0 if faults else math.ceil(100 / self.step_percent) * self.wait_minutes + self.keep_old_minutes
-        raise_if_any("deployment Linear", [*faults, *_timeout_faults(self.timeout_minutes, waits, 1)])
+    def _faults(self) -> Iterable[str]:
+        yield from out_of_range("step_percent", self.step_percent, 10, 50)
+        yield from _minute_faults(self.wait_minutes, self.timeout_minutes, self.keep_old_minutes)
 
-    def faults(self, instances: int) -> Iterable[str]:
-        """What does not fit a fleet that may be as small as `instances`."""
-        yield from _too_few("Linear", "step_percent", self.step_percent, instances)
+    def _rules(self) -> Iterable[Rule]:
+        yield ("step_percent", "wait_minutes", "keep_old_minutes", "timeout_minutes"), self._timeout_faults()
+
+    def _timeout_faults(self) -> Iterable[str]:
+        steps = math.ceil(100 / self.step_percent)
+        yield from _too_early(self.timeout_minutes, steps * self.wait_minutes + self.keep_old_minutes, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rolling:
+class Rolling(Settings):
     """New instances replace old ones in batches: no more than a batch is there twice, where capacity is scarce."""
 
     batch_percent: int = 50
@@ -112,40 +105,57 @@ class Rolling:
     timeout_minutes: int = 240
     """SageMaker rolls back what is not done by then. Each batch has to come up in it."""
 
-    def __post_init__(self) -> None:
-        faults = [*out_of_range("batch_percent", self.batch_percent, 5, 50), *_wait_faults(self.wait_minutes)]
-        batches = 0 if faults else math.ceil(100 / self.batch_percent)
-        faults += _timeout_faults(self.timeout_minutes, batches * self.wait_minutes if batches else 0, batches)
-        raise_if_any("deployment Rolling", faults)
+    def _faults(self) -> Iterable[str]:
+        yield from out_of_range("batch_percent", self.batch_percent, 5, 50)
+        yield from _minute_faults(self.wait_minutes, self.timeout_minutes)
 
-    def faults(self, instances: int) -> Iterable[str]:
-        """What does not fit a fleet that may be as small as `instances`."""
-        yield from _too_few("Rolling", "batch_percent", self.batch_percent, instances)
+    def _rules(self) -> Iterable[Rule]:
+        yield ("batch_percent", "wait_minutes", "timeout_minutes"), self._timeout_faults()
+
+    def _timeout_faults(self) -> Iterable[str]:
+        batches = math.ceil(100 / self.batch_percent)
+        yield from _too_early(self.timeout_minutes, batches * self.wait_minutes, batches)
 
 
 Deployment = AllAtOnce | Canary | Linear | Rolling
-KINDS = (AllAtOnce, Canary, Linear, Rolling)
 
 
-def default_deployment(instances: int) -> Deployment:
-    """For a fleet that may be as small as `instances`: a canary of half where there is a half."""
-    return Canary() if instances >= 2 else AllAtOnce()
+def default_deployment(least: int, most: int) -> Deployment:
+    """For a fleet of `least` to `most` instances: a canary of half where there always is a half; all at once under the
+    alarms where there may be several; and as SageMaker does by itself where there is one at most."""
+    if least >= 2:
+        return Canary()
+    return AllAtOnce(bake_minutes=BAKE_MINUTES if most >= 2 else 0)
 
 
-def _wait_faults(wait_minutes: int, keep_old_minutes: int = 0) -> list[str]:
-    return [
-        *out_of_range("wait_minutes", wait_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES),
-        *out_of_range("keep_old_minutes", keep_old_minutes, 0, LONGEST_WAIT_MINUTES),
-    ]
+def misfits(kind: Deployment, least: int, most: int) -> Iterable[str]:
+    """What does not fit a fleet of `least` to `most` instances."""
+    match kind:
+        case AllAtOnce(bake_minutes=0) if most >= 2:
+            others = "Canary, Linear or Rolling, or " if least >= 2 else ""
+            yield (
+                f"deployment is AllAtOnce(bake_minutes=0), but there can be {most} instances: give "
+                f"{others}bake_minutes, so that alarms can take a bad release back"
+            )
+        case Canary():
+            yield from _too_few("Canary", "percent", kind.percent, least)
+        case Linear():
+            yield from _too_few("Linear", "step_percent", kind.step_percent, least)
+        case Rolling():
+            yield from _too_few("Rolling", "batch_percent", kind.batch_percent, least)
 
 
-def _timeout_faults(timeout_minutes: int, waits_minutes: int, fleet_starts: int) -> list[str]:
-    if faults := [*out_of_range("timeout_minutes", timeout_minutes, 10, LONGEST_DEPLOYMENT_MINUTES)]:
-        return faults
+def _minute_faults(wait_minutes: object, timeout_minutes: object, keep_old_minutes: object = 0) -> Iterable[str]:
+    yield from out_of_range("wait_minutes", wait_minutes, ALARM_MINUTES, LONGEST_WAIT_MINUTES)
+    yield from out_of_range("keep_old_minutes", keep_old_minutes, 0, LONGEST_WAIT_MINUTES)
+    yield from out_of_range("timeout_minutes", timeout_minutes, 10, LONGEST_DEPLOYMENT_MINUTES)
+
+
+def _too_early(timeout_minutes: int, waits_minutes: int, fleet_starts: int) -> Iterable[str]:
     if timeout_minutes >= (wanted := waits_minutes + fleet_starts * FLEET_START_MINUTES):
-        return []
+        return
     least = f"give at least {wanted}" if wanted <= LONGEST_DEPLOYMENT_MINUTES else "give larger steps or shorter waits"
-    return [f"timeout_minutes is {timeout_minutes}, but waits and starting instances can take {wanted}: {least}"]
+    yield f"timeout_minutes is {timeout_minutes}, but waits and starting instances can take {wanted}: {least}"
 
 
 def _too_few(kind: str, field: str, percent: int, instances: int) -> Iterable[str]:

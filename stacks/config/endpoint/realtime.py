@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from stacks.config.checks import not_a, not_one_of, out_of_range, raise_if_any
+from stacks.config.checks import not_one_of, out_of_range
 from stacks.config.endpoint.base import (
     MOST_INSTANCES,
     SERVER_REQUESTS,
@@ -14,14 +14,15 @@ from stacks.config.endpoint.base import (
     size_faults,
     type_faults,
 )
-from stacks.config.endpoint.deployment import KINDS, AllAtOnce, Deployment, Rolling, default_deployment
+from stacks.config.endpoint.deployment import AllAtOnce, Deployment, Rolling, default_deployment, misfits
 from stacks.config.endpoint.modes import Mode, refusal
 from stacks.config.endpoint.working_hours import WorkingHours
+from stacks.config.settings import Rule, Settings
 from stacks.instance_types import has_local_disk
 
 
 @dataclass(frozen=True, kw_only=True)
-class Capture:
+class Capture(Settings):
     """A share of the requests and answers is written to `captured/<endpoint>/` of the artifact bucket for 30 days.
 
     They hold people's sequences: that is why it is off unless set.
@@ -33,16 +34,13 @@ class Capture:
     what: Literal["Input", "Output", "InputAndOutput"] = "InputAndOutput"
     """Requests, answers, or both."""
 
-    def __post_init__(self) -> None:
-        faults = [
-            *out_of_range("percent", self.percent, 1, 100),
-            *not_one_of("what", self.what, ("Input", "Output", "InputAndOutput")),
-        ]
-        raise_if_any("capture", faults)
+    def _faults(self) -> Iterable[str]:
+        yield from out_of_range("percent", self.percent, 1, 100)
+        yield from not_one_of("what", self.what, ("Input", "Output", "InputAndOutput"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shadow:
+class Shadow(Settings):
     """A second release gets copies of real requests and answers nobody.
 
     Deployed where releases/<env>.shadow.json pins it.
@@ -57,13 +55,10 @@ class Shadow:
     percent: int = 10
     """Share of the requests that it gets a copy of, 1 to 100."""
 
-    def __post_init__(self) -> None:
-        faults = [
-            *type_faults(self.instance_type, "endpoint"),
-            *out_of_range("instance_count", self.instance_count, 1, MOST_INSTANCES),
-            *out_of_range("percent", self.percent, 1, 100),
-        ]
-        raise_if_any("shadow", faults)
+    def _faults(self) -> Iterable[str]:
+        yield from type_faults(self.instance_type, "endpoint")
+        yield from out_of_range("instance_count", self.instance_count, 1, MOST_INSTANCES)
+        yield from out_of_range("percent", self.percent, 1, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +83,8 @@ class RealTime(EndpointSettings):
     """Slowest acceptable model latency (99th percentile of five minutes): above it the alarm rings."""
 
     deployment: Deployment | None = None
-    """How a release replaces the one before. None: a canary of half from two instances on, else all at once."""
+    """How a release replaces the one before. None: a canary of half where there are always two instances, all at once
+    under the alarms where there can be, else all at once."""
 
     capture: Capture | None = None
     """None: nothing that people send is kept."""
@@ -99,10 +95,6 @@ class RealTime(EndpointSettings):
     working_hours: WorkingHours | None = None
     """Outside of them there is no endpoint at all where the size is fixed (it is deleted, and made again from the same
     configuration), and one instance where it scales. None: the same day and night."""
-
-    def __post_init__(self) -> None:
-        faults = [*self._faults()]
-        raise_if_any(self._where(), faults or [*self._faults_between_fields()])
 
     @property
     def instance_types(self) -> tuple[str, ...]:
@@ -120,7 +112,7 @@ class RealTime(EndpointSettings):
     @property
     def kind_of_deployment(self) -> Deployment:
         """What `deployment` says, or its default."""
-        return self.deployment or default_deployment(self.min_instances)
+        return self.deployment or default_deployment(self.min_instances, self.max_instances)
 
     def _faults(self) -> Iterable[str]:
         yield from self._common_faults()
@@ -128,30 +120,32 @@ class RealTime(EndpointSettings):
         yield from type_faults(self.instance_type, "endpoint")
         if self.min_instances == 0:
             yield f"min_instances is 0: {refusal(self.mode, 'scale_to_zero')}; give 1, or another mode"
+            yield from out_of_range("max_instances", self.max_instances, 1, MOST_INSTANCES)
         else:
             yield from size_faults("instances", self.min_instances, self.max_instances, least=1)
         yield from out_of_range("requests_per_instance", self.requests_per_instance, 1, SERVER_REQUESTS)
-        yield from not_a("deployment", self.kind_of_deployment, *KINDS)
-        for field, value, kind in (
-            ("capture", self.capture, Capture),
-            ("shadow", self.shadow, Shadow),
-            ("working_hours", self.working_hours, WorkingHours),
-        ):
-            if value is not None:
-                yield from not_a(field, value, kind)
 
-    def _faults_between_fields(self) -> Iterable[str]:
-        yield from scaling_faults(self.instance_type, self.min_instances, self.max_instances)
-        yield from self.kind_of_deployment.faults(self.min_instances)
-        if self.shadow is not None:
-            yield from self._faults_with_a_shadow(self.shadow)
+    def _rules(self) -> Iterable[Rule]:
+        sizes = ("min_instances", "max_instances")
+        yield ("instance_type", *sizes), scaling_faults(self.instance_type, self.min_instances, self.max_instances)
+        yield (*sizes, "deployment"), self._deployment_faults()
+        yield ("instance_type", *sizes, "deployment", "shadow"), self._shadow_faults()
+        yield ("working_hours", *sizes), self._hours_faults()
+
+    def _deployment_faults(self) -> Iterable[str]:
+        yield from misfits(self.kind_of_deployment, self.min_instances, self.max_instances)
+
+    def _hours_faults(self) -> Iterable[str]:
         if self.working_hours is not None and self.scales and self.min_instances == 1:
             yield (
                 "working_hours would save nothing: at night a fleet that scales keeps one instance, as many as by day; "
                 "give min_instances 2 or more, a fixed size (which goes), or mode async or inference_components"
             )
 
-    def _faults_with_a_shadow(self, shadow: Shadow) -> Iterable[str]:
+    def _shadow_faults(self) -> Iterable[str]:
+        shadow = self.shadow
+        if shadow is None:
+            return
         if has_local_disk(shadow.instance_type) != has_local_disk(self.instance_type):
             yield (
                 f"instance_type is {self.instance_type} and shadow.instance_type {shadow.instance_type}: one has local "

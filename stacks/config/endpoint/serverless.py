@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stacks.config.checks import out_of_range, raise_if_any
+from stacks.config.checks import out_of_range
 from stacks.config.endpoint.base import EndpointSettings, latency_faults
 from stacks.config.endpoint.modes import Mode
 
@@ -29,9 +29,6 @@ class Serverless(EndpointSettings):
 
     max_latency_ms: int = 5_000
     """Slowest acceptable model latency (99th percentile of five minutes): above it the alarm rings."""
-
-    def __post_init__(self) -> None:
-        raise_if_any(self._where(), [*self._faults()])
 
     def _faults(self) -> Iterable[str]:
         yield from self._common_faults()
