@@ -11,6 +11,7 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 QUICK ?=
+PARTS ?=
 KILLS ?= 20
 SEED ?= 1
 BODIES ?= 10000
@@ -98,8 +99,8 @@ targets: setup   ## what workflows of a repository deploy, and as whom: make tar
 snapshots: setup   ## write the template snapshots anew, to be read in the pull request
 	CDK_VALIDATION=false $(RUN) -m tests.stacks.update_snapshots
 
-bench: setup     ## measure: tables for people, and last of each part one JSON line for machines
-	@for part in bench/*.py; do PYTHONPATH=model_code $(RUN) $$part || exit 1; done
+bench: setup     ## measure, all or PARTS="prepare loader": a table for people of each part, and last one JSON line for machines
+	@PYTHONPATH=model_code:. $(RUN) -m bench $(PARTS)
 
 parity: setup   ## the model's numbers against the published weights, where the Hub can be reached (else it ends with 2)
 	PYTHONPATH=model_code:. $(RUN) tests/model/parity.py

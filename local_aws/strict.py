@@ -30,6 +30,7 @@ def install(ours: Settings) -> None:
     iam.let_services_act_in_their_account()
     iam.end_sessions_of_remade_roles()
     iam.name_resources()
+    iam.tell_of_boundaries()
     cross_account.install()
     iam.watch_decisions(functools.partial(_record, recorder))
     iam.check_keys_of_objects(_ask_for_key)
