@@ -10,6 +10,7 @@ from pathlib import Path
 import aws_cdk as cdk
 
 from stacks.config import SettingsError
+from stacks.config.promotion import neighbours
 from stacks.delivery import DeliveryStage
 from stacks.release import read_releases
 from stacks.stage import AmplifyStage
@@ -24,10 +25,12 @@ def add_environments(app: cdk.App) -> None:
     # No stack traces in the assembly. Not in cdk.json: there the command line warns of a key that is the CDK's own.
     app.node.set_context("aws:cdk:disable-creation-stack-traces", True)
     releases = read_releases(ROOT / (app.node.try_get_context("releases") or "releases"), ENVIRONMENTS)
+    around = neighbours(ENVIRONMENTS)
     for name, environment in ENVIRONMENTS.items():
         AmplifyStage(
             app,
             environment,
+            neighbours=around[name],
             release=releases.get(name),
             shadow_release=releases.get(f"{name}.shadow"),
             model_code=ROOT / "model_code",

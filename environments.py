@@ -13,6 +13,7 @@ from stacks.config import (
     Monitoring,
     Network,
     OnDemand,
+    Promotion,
     RealTime,
     Training,
     WorkingHours,
@@ -64,6 +65,7 @@ STAGING = Environment(
     account="222222222222",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,  # models arrive as releases
+    promotion=Promotion(source="dev", loss_margin=0.01),  # nats a residue: what one seed differs from another
     endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=2),
     network=Network(
         cidr="10.20.0.0/20",
@@ -79,6 +81,7 @@ PROD = Environment(
     account="333333333333",  # PLACEHOLDER: edit
     region="us-east-1",
     training=None,
+    promotion=Promotion(source="staging", loss_margin=0.01),
     endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2, max_instances=4, max_latency_ms=2_000),
     network=Network(
         cidr="10.30.0.0/20",

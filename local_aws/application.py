@@ -28,8 +28,9 @@ from local_aws import (
     s3_buckets,
     scaling,
     scaling_types,
+    schedules,
 )
-from local_aws.ministack_hooks import existing
+from local_aws.ministack_hooks import ecr, existing
 from local_aws.ministack_hooks.cloudformation import bound_roles, join_in_conditions, run_in_threads
 from local_aws.ministack_hooks.codebuild import run_builds
 from local_aws.ministack_hooks.requests import route_application_auto_scaling, route_sagemaker
@@ -63,7 +64,9 @@ def run(ours: Settings) -> int:
     drift.install()
     identity_providers.install()
     miss_images()
+    ecr.keep_layers(ours.endpoint_url)
     run_builds(builds.carry_out)
+    schedules.install()
     if ours.strict:
         from local_aws import strict  # it loads more of ministack: for those who asked for it
 
@@ -148,7 +151,8 @@ def _end(saver: Saver) -> NoReturn:
 
 
 def _with_identity(app: Any, ours: Settings, ready: threading.Event, saver: Saver) -> Any:
-    """ministack's application, which also says whose server it is: 200 once it is ready, 503 before; and is saved."""
+    """ministack's application, which also says whose server it is: 200 once it is ready, 503 before; hands out layers
+    of images; and is saved."""
     identity = json.dumps({"folder": str(ours.folder), "pid": os.getpid()}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(identity)).encode())]
 
@@ -156,6 +160,12 @@ def _with_identity(app: Any, ours: Settings, ready: threading.Event, saver: Save
         if scope["type"] == "http" and scope["path"] == WHO_PATH:
             await send({"type": "http.response.start", "status": 200 if ready.is_set() else 503, "headers": headers})
             await send({"type": "http.response.body", "body": identity})
+        elif scope["type"] == "http" and scope["path"].startswith(ecr.LAYER_PATH):
+            content = ecr.layer_at(scope["path"])
+            status, body = (404, b"") if content is None else (200, content)
+            length = [(b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": status, "headers": length})
+            await send({"type": "http.response.body", "body": body})
         else:
             await app(scope, receive, send)
             if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):

@@ -16,17 +16,25 @@ from local_aws.store import Scope
 
 Ask = Callable[[Scope, str, Need], None]
 CheckRole = Callable[[str], None]
+Allows = Callable[[str, str, str, str, Mapping[str, Any]], bool]
 
 _ask: Ask | None = None
 _check_role: CheckRole | None = None
+_allows: Allows | None = None
 _caller: ContextVar[str | None] = ContextVar("caller", default=None)
 
 
-def use(ask: Ask, check_role: CheckRole) -> None:
+def use(ask: Ask, check_role: CheckRole, allows: Allows) -> None:
     """Strict mode gives what fast mode lacks: `ask(scope, access key, need)` and `check_role(ARN)`, which raise
-    SageMakerError where IAM refuses, and where SageMaker cannot assume a role."""
-    global _ask, _check_role
-    _ask, _check_role = ask, check_role
+    SageMakerError where IAM refuses, and where SageMaker cannot assume a role; and `allows(policy, caller's account,
+    action, resource, context)`, whether a resource's own policy lets another account's caller."""
+    global _ask, _check_role, _allows
+    _ask, _check_role, _allows = ask, check_role, allows
+
+
+def lets_in(policy: str | None, scope: Scope, action: str, resource: str) -> bool:
+    """Whether the policy of another account's resource lets the caller, of `scope`; in fast mode everybody is let."""
+    return _allows is None or (policy is not None and _allows(policy, scope.account, action, resource, {}))
 
 
 @contextmanager

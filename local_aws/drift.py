@@ -6,6 +6,7 @@ template sets is compared, and a type that nobody reads is NOT_CHECKED.
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-stack-drift.html
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,21 +74,19 @@ def _sagemaker(kind: ResourceType) -> Reader:
             else:
                 now.pop("PipelineDefinition")  # it lies in S3: nobody says whether that object is what it was
         if "ModelPackageGroupPolicy" in expected:
-            now |= _group_policy(scope, name)
+            now |= _group_policy(scope, name, expected["ModelPackageGroupPolicy"])
         return {key: like(expected[key], value) for key, value in now.items() if key in expected}
 
     return read
 
 
-def _group_policy(scope: Scope, name: str) -> Properties:
+def _group_policy(scope: Scope, name: str, expected: Any) -> Properties:
+    """SageMaker keeps the text; a template may have the document."""
     try:
-        return {
-            "ModelPackageGroupPolicy": api.call(scope, "GetModelPackageGroupPolicy", {"ModelPackageGroupName": name})[
-                "ResourcePolicy"
-            ]
-        }
+        text = api.call(scope, "GetModelPackageGroupPolicy", {"ModelPackageGroupName": name})["ResourcePolicy"]
     except SageMakerError:
         return {}
+    return {"ModelPackageGroupPolicy": json.loads(text) if isinstance(expected, Mapping) else text}
 
 
 def like(expected: Any, now: Any) -> Any:

@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 from local_aws import identity
 from local_aws.clients import client
 from local_aws.files import write_whole
+from local_aws.ministack_hooks.ecr import layer
 from local_aws.settings import current
 
 URI = re.compile(
@@ -84,8 +85,9 @@ def resolve(image_uri: str, account: str, region: str) -> Image:
         if uri["digest"] and digest != uri["digest"]:
             raise ImageError(f"{image_uri}: the manifest kept under this digest is another one ({digest})")
         sha256 = _layer(image_uri, manifest)
-        with identity.as_the_service():  # the asset bucket stands for the layer, which pulling has a right to
-            return Image(digest=digest, folder=_unpacked(sha256, _bundle(sha256, account, region)))
+        with identity.as_the_service():  # pulling has a right to the layer, wherever we have it from
+            content = layer(uri["repository"], f"sha256:{sha256}", account) or _bundle(sha256, account, region)
+            return Image(digest=digest, folder=_unpacked(sha256, content))
 
 
 def command(image: Image, verb: str | Sequence[str]) -> list[str]:
@@ -109,8 +111,8 @@ def _pull(ecr: Any, repository: str, manifest: str) -> None:
         return
     try:
         ecr.get_authorization_token()
-        for layer in json.loads(manifest).get("layers", []):
-            ecr.get_download_url_for_layer(repositoryName=repository, layerDigest=layer["digest"])
+        for one in json.loads(manifest).get("layers", []):
+            ecr.get_download_url_for_layer(repositoryName=repository, layerDigest=one["digest"])
     except ClientError as error:
         raise ImageError(f"ECR repository {repository}: {error.response['Error']['Message']}") from error
 
@@ -153,6 +155,12 @@ def _push(ecr: Any, repository: str, tag: str, account: str, region: str) -> Non
         },
         sort_keys=True,
     )
+    there = ecr.batch_check_layer_availability(repositoryName=repository, layerDigests=[f"sha256:{sha256}"])
+    if there["layers"][0]["layerAvailability"] != "AVAILABLE":
+        upload = ecr.initiate_layer_upload(repositoryName=repository)["uploadId"]
+        part = {"repositoryName": repository, "uploadId": upload, "partFirstByte": 0, "partLastByte": len(content) - 1}
+        ecr.upload_layer_part(**part, layerPartBlob=content)
+        ecr.complete_layer_upload(repositoryName=repository, uploadId=upload, layerDigests=[f"sha256:{sha256}"])
     with contextlib.suppress(ecr.exceptions.ImageTagAlreadyExistsException):  # somebody was faster: theirs is the image
         ecr.put_image(
             repositoryName=repository, imageManifest=manifest, imageManifestMediaType=MANIFEST_TYPE, imageTag=tag
@@ -162,12 +170,12 @@ def _push(ecr: Any, repository: str, tag: str, account: str, region: str) -> Non
 def _layer(image_uri: str, manifest: str) -> str:
     """The SHA-256 of the bundle in a manifest. Raises ImageError where it is not an image of ours."""
     try:
-        (layer,) = json.loads(manifest)["layers"]
-        algorithm, _, sha256 = layer["digest"].partition(":")
+        (one,) = json.loads(manifest)["layers"]
+        algorithm, _, sha256 = one["digest"].partition(":")
     except (ValueError, KeyError, TypeError) as error:
         raise ImageError(f"{image_uri} is not an image of a code bundle: local AWS runs no other") from error
     if algorithm != "sha256" or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise ImageError(f"{image_uri}: its layer's digest is {layer['digest']!r}, not a SHA-256")
+        raise ImageError(f"{image_uri}: its layer's digest is {one['digest']!r}, not a SHA-256")
     return sha256
 
 
@@ -235,6 +243,7 @@ def _holds(folder: Path, bundle: zipfile.ZipFile, names: list[str]) -> bool:
 
 def _unpack(bundle: zipfile.ZipFile, names: list[str], folder: Path) -> None:
     """Put the files of a bundle, read-only, where `folder` is, whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)  # the first image may be a pushed one
     new = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
     for name in names:
         file = new / name

@@ -9,8 +9,8 @@ import re
 import time
 from typing import Any
 
-from local_aws import images, store
-from local_aws.errors import conflict, invalid, not_emulated
+from local_aws import authorization, images, store
+from local_aws.errors import SageMakerError, conflict, invalid, not_emulated
 from local_aws.listings import page
 from local_aws.store import Record, Scope
 
@@ -126,9 +126,26 @@ def create_package(scope: Scope, request: Request) -> dict[str, Any]:
 
 
 def describe_package(scope: Scope, request: Request) -> dict[str, Any]:
-    record = dict(_package(scope, request["ModelPackageName"]))
+    named = request["ModelPackageName"]
+    owner = _owner(scope, named)
+    record = dict(_package(owner, named))
+    if owner != scope:
+        group = store.current().get(owner, GROUP, record["ModelPackageGroupName"]) or {}
+        if not authorization.lets_in(group.get("_Policy"), scope, "sagemaker:DescribeModelPackage", named):
+            raise SageMakerError(
+                "AccessDeniedException",
+                f"User is not authorized to perform: sagemaker:DescribeModelPackage on resource: {named} because no "
+                "resource-based policy allows the sagemaker:DescribeModelPackage action",
+                status=400,
+            )
     # AWS answers a version of a group with its ARN as name.
     return {**record, "ModelPackageName": record["ModelPackageArn"]}
+
+
+def _owner(scope: Scope, arn_or_name: str) -> Scope:
+    """Where a package is registered: the policy of its group may let other accounts look."""
+    named = re.fullmatch(rf"arn:aws:sagemaker:([a-z0-9-]+):(\d{{12}}):{PACKAGE}/.+", arn_or_name)
+    return Scope(named[2], named[1]) if named else scope
 
 
 def update_package(scope: Scope, request: Request) -> dict[str, Any]:

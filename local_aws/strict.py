@@ -13,7 +13,7 @@ import functools
 
 from local_aws import authorization, calls, clients, identity, sessions
 from local_aws.errors import SageMakerError
-from local_aws.ministack_hooks import iam
+from local_aws.ministack_hooks import cross_account, iam
 from local_aws.ministack_hooks.iam import Decision
 from local_aws.ministack_hooks.requests import account, region, request_scope
 from local_aws.permissions import Need
@@ -30,6 +30,8 @@ def install(ours: Settings) -> None:
     iam.let_services_act_in_their_account()
     iam.end_sessions_of_remade_roles()
     iam.name_resources()
+    iam.tell_of_boundaries()
+    cross_account.install()
     iam.watch_decisions(functools.partial(_record, recorder))
     iam.check_keys_of_objects(_ask_for_key)
     iam.assume_roles_of_functions(sessions.may_assume)
@@ -38,7 +40,7 @@ def install(ours: Settings) -> None:
     iam.watch_resources(roles.before_resource)
     clients.service_credentials = sessions.service_credentials
     identity.use(sessions.begin, sessions.CredentialServer().publish)
-    authorization.use(_ask, sessions.check_role)
+    authorization.use(_ask, sessions.check_role, cross_account.allows)
 
 
 def _record(recorder: calls.Recorder, decision: Decision) -> None:

@@ -6,9 +6,11 @@ profiles, endpoints or proxies.
 """
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from operate.settings import Settings
 from stacks.config import Environment
 
 FOREIGN = ("AWS_", "CDK_", "BOTO_", "SAGEMAKER_")
+CONFIG = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=10, read_timeout=70)
 PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
@@ -34,6 +37,8 @@ class Aws:
     """The environment variables of every program started for it."""
     state: Path | None = None
     """Of `local`: the folder of its server."""
+    role: boto3.Session | None = None
+    """Whose role it is acted in; None is whoever called the command."""
 
     @property
     def is_local(self) -> bool:
@@ -45,12 +50,35 @@ class Aws:
 
     def client(self, service: str) -> Any:
         """A boto3 client of this environment."""
-        return _client(service, self.environment.region)
+        return self.client_in(service, self.environment.region)
+
+    def client_in(self, service: str, region: str) -> Any:
+        """The same in another region: what releases come from may lie there."""
+        if self.role is None:
+            return _client(service, region)
+        return self.role.client(service, region_name=region, config=CONFIG)  # type: ignore[call-overload]
 
     def runtime(self) -> Any:
         """A `sagemaker-runtime` client that sends a request once: one that timed out is still being worked on."""
         once = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=70)
-        return boto3.client("sagemaker-runtime", region_name=self.environment.region, config=once)
+        whose = self.role or boto3
+        return whose.client("sagemaker-runtime", region_name=self.environment.region, config=once)
+
+    def acting_as(self, role_name: str) -> "Aws":
+        """The same environment in a role of its account, for an hour. Raises OperateError where it may not be."""
+        arn = f"arn:aws:iam::{self.environment.account}:role/{role_name}"
+        session = f"amplify-{re.sub(r'[^A-Za-z0-9]', '-', getuser())}"[:64]
+        try:
+            given = self.client("sts").assume_role(RoleArn=arn, RoleSessionName=session)["Credentials"]
+        except ClientError as error:
+            name = self.environment.resource_name
+            raise OperateError(
+                f"Role {role_name} cannot be assumed: {error.response['Error']['Message']}",
+                todo=f"It is of stack {name}-promotion, and for those who have the policy {name}-promoter "
+                "(`people.promoters` of environments.py).",
+            ) from None
+        keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+        return replace(self, role=boto3.Session(*keys, region_name=self.environment.region))
 
 
 def connect(environment: Environment, settings: Settings) -> Aws:
@@ -92,8 +120,7 @@ def without_aws(user_environ: Mapping[str, str], *, proxies: bool) -> dict[str, 
 
 @cache
 def _client(service: str, region: str) -> Any:
-    config = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=10, read_timeout=70)
-    return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
+    return boto3.client(service, region_name=region, config=CONFIG)  # type: ignore[call-overload]
 
 
 def _check_account(aws: Aws) -> None:

@@ -67,14 +67,16 @@ class Cdk:
         target = f"aws://{environment.account}/{environment.region}"
         self._run(["--app", str(self.assembly), "bootstrap", target], DEPLOY_LIMIT_S, show)
 
-    def deploy(self, stacks: str, show: Show, *, method: str = "change-set") -> None:
+    def deploy(self, stacks: str, show: Show, *, method: str = "change-set", limit_s: int | None = None) -> None:
         """Deploy the stacks of a pattern from the assembly, each after those it needs. Raises OperateError."""
         arguments = ["deploy", stacks, "--require-approval", "never", "--progress", "events", "--method", method]
-        self._run(["--app", str(self.assembly), *arguments], DEPLOY_LIMIT_S, show)
+        self._run(["--app", str(self.assembly), *arguments], limit_s or DEPLOY_LIMIT_S, show)
 
-    def deploy_with_approval(self, stacks: str) -> None:
-        """The same at a terminal: the command line itself asks before permissions broaden. Raises OperateError."""
+    def deploy_in_the_open(self, stacks: str, *, reviewed: bool = False) -> None:
+        """The same with all that the command line says, which asks at a terminal before permissions broaden; not where
+        that was `reviewed`. Raises OperateError."""
         command = [str(CLI), "--app", str(self.assembly), "deploy", stacks]
+        command += ["--require-approval", "never", "--progress", "events"] if reviewed else []
         if subprocess.run(
             command, env={**self.aws.environ, **_without(QUIET, "CI", "NO_COLOR")}, check=False
         ).returncode:

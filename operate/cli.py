@@ -23,6 +23,7 @@ from operate import (
     commands_delivery,
     commands_image,
     commands_model,
+    commands_release,
     commands_review,
 )
 from operate.client import EndpointError
@@ -38,7 +39,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(commands_aws, commands_image, commands_data, commands_model, commands_ask, commands_batch),
-    *(commands_delivery, commands_review),
+    *(commands_release, commands_delivery, commands_review),
 )
 for commands in COMMANDS:
     app.add_typer(commands.app)

@@ -8,7 +8,10 @@ from botocore.exceptions import ClientError
 from operate.aws import Aws
 from operate.errors import OperateError
 
-STACKS = ("storage", "registry", "network", "training", "people", "endpoint", "workbench", "monitoring")
+STACKS = (
+    *("storage", "registry", "network", "training", "people", "promotion"),
+    *("endpoint", "workbench", "monitoring"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,28 @@ def check_serves(aws: Aws, package_arn: str) -> None:
             f"{', the deployment was rolled back' if rolled_back else ''}.",
             todo=f"{'The alarms and logs of the endpoint say why. ' if rolled_back else ''}Then deploy it again: "
             f"`amplify deploy --env {aws.environment.name}`; `amplify status` shows what is in service.",
+        )
+
+
+def check_configuration(aws: Aws) -> None:
+    """Raises OperateError where the endpoint has another configuration than its stack made for it.
+
+    After a roll-back SageMaker says InService, and a stack that was never told is green.
+    """
+    name = f"amplify-{aws.environment.name}-endpoint"
+    resources = aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+    made = [
+        one["PhysicalResourceId"].rpartition("/")[2]
+        for page in resources
+        for one in page["StackResourceSummaries"]
+        if one["ResourceType"] == "AWS::SageMaker::EndpointConfig"
+    ]
+    endpoint = aws.client("sagemaker").describe_endpoint(EndpointName=output(aws, "endpoint", "EndpointName"))
+    if endpoint["EndpointConfigName"] not in made:
+        raise OperateError(
+            f"The endpoint has configuration {endpoint['EndpointConfigName']}, and stack {name} made "
+            f"{', '.join(made)}: it was rolled back. {endpoint.get('FailureReason', '')}",
+            todo="The alarms and logs of the endpoint say why.",
         )
 
 

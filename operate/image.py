@@ -145,7 +145,8 @@ def _start(aws: Aws, project: str) -> Mapping[str, Any]:
     except ClientError as error:
         raise OperateError(
             f"The image is not built, and its build cannot be started: {error.response['Error']['Message']}",
-            todo="A new account may have to ask for CodeBuild's quotas; then `amplify image` builds it.",
+            todo="Builds are a deployer's to start: their `amplify image` builds it. A new account may have to ask for "
+            "CodeBuild's quotas first.",
         ) from None
 
 

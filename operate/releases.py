@@ -261,17 +261,20 @@ def file_in(stream: Any, name: str) -> bytes | None:
 def _image(aws: Aws, uri: str) -> dict[str, Any]:
     """Digest of the package's image in the registry, the tag that names its code, and the SHA-256 of that code.
 
-    A run names the digest; a run that somebody started by hand may have named the tag.
+    A run that somebody started by hand, without parameter `image`, registers a tag: what that names tomorrow nobody
+    approves.
     """
-    named = re.fullmatch(r"[^/]+/([^:@]+)(?::(.+)|@(sha256:[0-9a-f]{64}))", uri)
+    named = re.fullmatch(r"[^/]+/([^:@]+)@(sha256:[0-9a-f]{64})", uri)
     if named is None:
         raise OperateError(
-            f"The package's image is {uri}: neither tag nor digest of a repository.", todo="Train again."
+            f"The package's image is {uri}, without a digest.",
+            todo="Start the run by `amplify train`, or give its parameter `image` a digest (`amplify image`).",
         )
-    repository, tag, digest = named.groups()
-    image_id = {"imageTag": tag} if tag else {"imageDigest": digest}
+    repository, digest = named.groups()
     try:
-        [found] = aws.client("ecr").describe_images(repositoryName=repository, imageIds=[image_id])["imageDetails"]
+        [found] = aws.client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])[
+            "imageDetails"
+        ]
     except ClientError as error:
         message = error.response["Error"]["Message"]
         raise OperateError(f"Image {uri} is not in the registry: {message}", todo="Train again.") from None

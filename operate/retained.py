@@ -96,7 +96,7 @@ def take_over(cdk: Cdk, show: Callable[[str], None], say: Callable[[str], None])
         if cdk.aws.is_local:
             cdk.deploy(stack, lambda line: show(f"cdk deploy: {line}"), method="direct")
         else:  # its questions about permissions need the terminal
-            cdk.deploy_with_approval(stack)
+            cdk.deploy_in_the_open(stack)
 
     try:
         for left in find(cdk.aws, cdk.assembly):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from operate.errors import OperateError
 from stacks.config import Delivery, Environment, SettingsError
+from stacks.config.promotion import Neighbours, neighbours
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,6 +55,11 @@ def all_environments() -> tuple[Mapping[str, Environment], Delivery | None]:
         what = f"environments.py cannot be read: {type(error).__name__}: {error}"
         raise OperateError(what, todo="Nothing was done. `.venv/bin/python environments.py` shows the line.") from None
     return ENVIRONMENTS, DELIVERY
+
+
+def neighbours_of(name: str) -> Neighbours:
+    """Whom an environment exchanges releases with. Raises what `environment_named` does."""
+    return neighbours(all_environments()[0])[environment_named(name).name]
 
 
 def environment_named(name: str) -> Environment:

@@ -19,6 +19,7 @@ from stacks.config.delivery import (
     deploy_role_name,
     drift_role_name,
 )
+from stacks.constructs.account_role import promotion_role_name, release_role_name
 from stacks.delivery_rights import BOUNDED, BOUNDED_MODELS, READS
 from stacks.people import BOOTSTRAP_ROLES
 
@@ -109,11 +110,14 @@ class DeliveryStack(cdk.Stack):
             deploy_role_name(environment),
             f"{environment.name.capitalize()}DeployRole",
             subject=f"environment:{environment.name}",
-            description=f"Deploys {environment.name} by the roles of the CDK's bootstrap, and may nothing itself",
+            description=f"Deploys {environment.name} by roles of the CDK's bootstrap and watches; may nothing itself",
         )
         account, region = environment.account, environment.region
         bootstrap = [self._iam(f"role/cdk-hnb659fds-{one}-role-{account}-{region}") for one in BOOTSTRAP_ROLES]
-        role.add_to_policy(iam.PolicyStatement(actions=["sts:AssumeRole"], resources=bootstrap))
+        ours = [self._iam(f"role/{release_role_name(environment)}")]  # asks golden requests, and keeps the record
+        if environment.promotion is not None:
+            ours.append(self._iam(f"role/{promotion_role_name(environment)}"))  # copies; the pull request is GitHub's
+        role.add_to_policy(iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[*bootstrap, *ours]))
 
     def _drift_role(self, environment: Environment) -> None:
         """By the branch and not by an environment of GitHub: those of production wait for approval every night."""

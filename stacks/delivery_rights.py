@@ -27,10 +27,14 @@ BOUNDED: Mapping[str, tuple[str, ...]] = {
         *("CreateLogGroup", "CreateLogStream", "PutLogEvents"),
         *("DescribeLogStreams", "FilterLogEvents", "GetLogEvents"),
     ),
-    "s3": ("AbortMultipartUpload", "DeleteObject", "GetObject", "ListBucket", "PutObject"),
+    "s3": (
+        *("AbortMultipartUpload", "DeleteObject", "GetObject", "GetObjectVersion", "ListBucket", "PutObject"),
+        *("ListBucketMultipartUploads", "ListMultipartUploadParts"),
+    ),
     "sagemaker": (
         *("AddTags", "CreateModelPackage", "CreateProcessingJob", "CreateTrainingJob", "CreateTransformJob"),
         *("CreateEndpoint", "DeleteEndpoint"),  # by the hour
+        *("DescribeEndpoint", "DescribeEndpointConfig"),
         *("DescribeModel", "DescribeModelPackage", "DescribeModelPackageGroup", "DescribePipeline"),
         *("DescribePipelineDefinitionForExecution", "DescribePipelineExecution"),
         *("DescribeProcessingJob", "DescribeTrainingJob", "DescribeTransformJob"),
@@ -42,6 +46,7 @@ BOUNDED: Mapping[str, tuple[str, ...]] = {
     ),
     "sns": ("Publish",),
     "sqs": ("SendMessage",),
+    "ssm": ("GetParameter", "PutParameter"),
 }
 """What roles of our templates do at most, all together. Not in it: IAM, but for one action (stacks/delivery.py)."""
 

@@ -6,6 +6,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.config import Async, Batch, Environment, InferenceComponents, RealTime, Serverless
+from stacks.constructs.account_role import release_role_name
 from stacks.constructs.alarms import EndpointAlarms, QueueAlarms
 from stacks.constructs.async_endpoint import AsyncEndpoint
 from stacks.constructs.batch_model import BatchModel
@@ -38,15 +39,20 @@ class EndpointStack(cdk.Stack):
         storage: StorageStack,
         registry: RegistryStack,
         vpc: VpcConfig | None,
+        recorded: bool = False,
         **kwargs: Any,
     ) -> None:
+        """`recorded`: the environment takes part in promotion, and its release role asks golden requests."""
         super().__init__(scope, id, description="AMPLIFY: the approved model, answering", **kwargs)
         self._environment, self._storage, self._registry, self._vpc = environment, storage, registry, vpc
         self._name = environment.resource_name
         self._release = release
         self._role = self._container_role("Role", release)
         self.invoke_policy = InvokePolicy(
-            self, "InvokePolicy", endpoint_name=self._name, invokers=environment.endpoint.invokers
+            self,
+            "InvokePolicy",
+            endpoint_name=self._name,
+            invokers=(*environment.endpoint.invokers, *([release_role_name(environment)] if recorded else [])),
         )
         self.export_value(self.invoke_policy.managed_policy_arn)  # always, as in storage.py: a workbench has it
 
@@ -78,6 +84,8 @@ class EndpointStack(cdk.Stack):
                 role.write(storage.artifact_bucket, f"captured/{self._name}/")
         alarms = self._alarms(settings.max_latency_ms)
         alarms.watch_queue("ConcurrentRequestsPerModel")
+        if self._environment.promotion is not None:
+            alarms.watch_answers(self._environment.metric_namespace, self._name)
         self._watch_instances(settings.instance_type)
         endpoint = RealTimeEndpoint(
             self,

@@ -10,6 +10,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.config import Environment
+from stacks.constructs.account_role import release_role_name
 from stacks.constructs.people_policy import PeoplePolicy
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
@@ -31,12 +32,15 @@ class PeopleStack(cdk.Stack):
         storage: StorageStack,
         registry: RegistryStack,
         image_build_arn: str | None,
+        recorded: bool = False,
         **kwargs: Any,
     ) -> None:
+        """`recorded`: the environment takes part in promotion, and its release role watches what is deployed."""
         super().__init__(
             scope, id, description="AMPLIFY: what trainers, approvers, deployers and auditors may", **kwargs
         )
         self._name, self._storage, self._registry = environment.resource_name, storage, registry
+        self._release_role = release_role_name(environment) if recorded else None
         people = environment.people
         self.trainer: PeoplePolicy | None = None
         if image_build_arn is not None:
@@ -44,7 +48,9 @@ class PeopleStack(cdk.Stack):
             self._let_train(self.trainer, image_build_arn)
             self.export_value(self.trainer.managed_policy_arn)  # always, as in storage.py: a workbench has it
         self._let_approve(self._policy("approver", "Read what runs made, approve or reject models", people.approvers))
-        self._let_deploy(self._policy("deployer", "Deploy by the roles of the CDK's bootstrap", people.deployers))
+        self._let_deploy(
+            self._policy("deployer", "Deploy by the roles of the CDK's bootstrap", people.deployers), image_build_arn
+        )
         self._let_audit(
             self._policy("auditor", "See how everything is set, scored and logged", people.auditors), image_build_arn
         )
@@ -73,10 +79,9 @@ class PeopleStack(cdk.Stack):
         policy.do("sagemaker:StopPipelineExecution", "sagemaker:RetryPipelineExecution", on=runs)
         self._let_follow_runs(policy, runs)
         self._let_read_the_registry(policy)
-        policy.do(
-            *("codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds", "codebuild:StartBuild"),
-            on=[image_build_arn],
-        )
+        # Not StartBuild: its request may bring another buildspec, another image, other variables. Whoever starts builds
+        # runs what they like as the build, and by the image that it pushes as every job: that is a deployer's right.
+        policy.do("codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds", on=[image_build_arn])
         self._let_read_outputs(policy)
 
     def _let_approve(self, policy: PeoplePolicy) -> None:
@@ -94,18 +99,27 @@ class PeopleStack(cdk.Stack):
         self._let_follow_runs(policy, [f"{pipeline}/execution/*" for pipeline in pipelines])
         self._let_read_outputs(policy)
 
-    def _let_deploy(self, policy: PeoplePolicy) -> None:
+    def _let_deploy(self, policy: PeoplePolicy, image_build_arn: str | None) -> None:
         """No change of its own: what is deployed is what the CDK's roles and the execution role of CloudFormation may.
         What `amplify deploy` looks at is read: whether the release is registered, and what the endpoint then serves.
         """
-        policy.do(
-            "sts:AssumeRole",
-            on=[
-                f"arn:{self.partition}:iam::{self.account}:role/cdk-hnb659fds-{role}-role-{self.account}-{self.region}"
-                for role in BOOTSTRAP_ROLES
-            ],
-        )
+        roles = [f"cdk-hnb659fds-{role}-role-{self.account}-{self.region}" for role in BOOTSTRAP_ROLES]
+        roles += [self._release_role] if self._release_role is not None else []
+        policy.do("sts:AssumeRole", on=[f"arn:{self.partition}:iam::{self.account}:role/{role}" for role in roles])
+        if self._release_role is None:  # else that role reads what is released; here its version has to do
+            listed = {"StringLike": {"s3:prefix": ["runs/*/model/*"]}}
+            policy.do("s3:ListBucketVersions", on=[self._storage.artifact_bucket.bucket_arn], where=listed)
         policy.do("sagemaker:DescribeModelPackage", on=[policy.arn("sagemaker", f"model-package/{self._name}/*")])
+        if image_build_arn is not None:
+            artifacts = self._storage.artifact_bucket
+            policy.do(
+                *("codebuild:ListBuildsForProject", "codebuild:BatchGetBuilds", "codebuild:StartBuild"),
+                on=[image_build_arn],
+            )
+            policy.do("ecr:DescribeImages", on=[self._registry.repository.repository_arn])
+            policy.read(artifacts, "images/")
+            policy.list(artifacts, "images/")  # without it, what is not kept would look like what may not be read
+            policy.use_key(self._storage.key, artifacts)
         self._let_see_what_is_served(policy)
         self._let_read_outputs(policy)
 

@@ -6,15 +6,19 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.config import Environment
+from stacks.config.promotion import Neighbours
 from stacks.endpoint import EndpointStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
 from stacks.people import PeopleStack
+from stacks.promotion import PromotionStack
 from stacks.registry import RegistryStack
 from stacks.release import Release
 from stacks.storage import StorageStack
 from stacks.training import TrainingStack
 from stacks.workbench import WorkbenchStack
+
+NOBODY = Neighbours()
 
 
 class AmplifyStage(cdk.Stage):
@@ -25,6 +29,7 @@ class AmplifyStage(cdk.Stage):
         scope: Construct,
         environment: Environment,
         *,
+        neighbours: Neighbours = NOBODY,
         release: Release | None,
         shadow_release: Release | None = None,
         model_code: Path,
@@ -51,7 +56,13 @@ class AmplifyStage(cdk.Stage):
             return f"{environment.resource_name}-{stack}"
 
         protect = environment.termination_protection
-        storage = StorageStack(self, "storage", stack_name=name("storage"), termination_protection=protect)
+        storage = StorageStack(
+            self,
+            "storage",
+            stack_name=name("storage"),
+            termination_protection=protect,
+            targets=neighbours.targets,
+        )
         registry = RegistryStack(
             self,
             "registry",
@@ -59,6 +70,7 @@ class AmplifyStage(cdk.Stage):
             termination_protection=protect,
             environment=environment,
             key=storage.key,
+            targets=neighbours.targets,
         )
         network: NetworkStack | None = None
         if environment.network is not None:
@@ -92,7 +104,19 @@ class AmplifyStage(cdk.Stage):
             storage=storage,
             registry=registry,
             image_build_arn=training.image_build_arn if training is not None else None,
+            recorded=neighbours.any,
         )
+        promotion: PromotionStack | None = None
+        if neighbours.any:
+            promotion = PromotionStack(
+                self,
+                "promotion",
+                stack_name=name("promotion"),
+                environment=environment,
+                neighbours=neighbours,
+                storage=storage,
+                registry=registry,
+            )
         endpoint: EndpointStack | None = None
         if release is not None:
             endpoint = EndpointStack(
@@ -105,7 +129,10 @@ class AmplifyStage(cdk.Stage):
                 storage=storage,
                 registry=registry,
                 vpc=network.serving if network is not None else None,
+                recorded=promotion is not None,
             )
+            if promotion is not None:  # the endpoint's invoke policy is given to its release role
+                endpoint.add_stack_dependency(promotion)
             endpoint.add_stack_dependency(people)  # a release that fails ends the deployment: rights come before it
         if environment.workbench is not None:
             if network is None or project is None:

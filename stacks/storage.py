@@ -1,5 +1,6 @@
 """What must survive everything else: the key, the buckets of proteins and models, and the topic that alarms ring on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import aws_cdk as cdk
@@ -9,6 +10,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from stacks.config import Environment
+from stacks.constructs.account_role import promotion_statement
 from stacks.constructs.private_bucket import AccessLogBucket, PrivateBucket
 
 ALARMS, BUDGETS = "cloudwatch.amazonaws.com", "budgets.amazonaws.com"
@@ -17,7 +20,8 @@ ALARMS, BUDGETS = "cloudwatch.amazonaws.com", "budgets.amazonaws.com"
 class StorageStack(cdk.Stack):
     """State. Retained when the stack goes; termination-protected where the environment says so."""
 
-    def __init__(self, scope: Construct, id: str, **kwargs: Any) -> None:
+    def __init__(self, scope: Construct, id: str, *, targets: Sequence[Environment] = (), **kwargs: Any) -> None:
+        """`targets`: the environments whose promotion roles fetch releases from here."""
         super().__init__(scope, id, description="AMPLIFY: proteins, models, their key, and the alarm topic", **kwargs)
 
         self.key = kms.Key(
@@ -54,6 +58,8 @@ class StorageStack(cdk.Stack):
                 *(_passing(prefix) for prefix in ("checkpoints", "captured", "async", f"transform/{name}/input")),
             ],
         )
+        for target in targets:
+            self._let_fetch_releases(target)
         self.buckets = [self.data_bucket, self.artifact_bucket]  # what jobs and endpoints read and write
         self.alarm_topic = sns.Topic(self, "AlarmTopic", master_key=self.key, enforce_ssl=True)
         self._let_them_publish()
@@ -74,6 +80,21 @@ class StorageStack(cdk.Stack):
         cdk.CfnOutput(self, "ArtifactBucketName", value=self.artifact_bucket.bucket_name)
         cdk.CfnOutput(self, "KeyArn", value=self.key.key_arn)
         cdk.CfnOutput(self, "AlarmTopicArn", value=self.alarm_topic.topic_arn)
+
+    def _let_fetch_releases(self, target: Environment) -> None:
+        """Artefacts, golden answers, and what is kept of images and of drift; no proteins, no checkpoints."""
+        bucket = self.artifact_bucket
+        prefixes = ("releases/", "runs/*/model/", "images/", "drift/")
+        objects = [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes]
+        bucket.add_to_resource_policy(
+            promotion_statement(target, "ReleasesAreFetchedFor", ["s3:GetObject", "s3:GetObjectVersion"], objects)
+        )
+        lists = promotion_statement(target, "DriftIsLookedUpFor", ["s3:ListBucket"], [bucket.bucket_arn])
+        lists.add_condition("StringLike", {"s3:prefix": ["drift/*"]})
+        bucket.add_to_resource_policy(lists)
+        reads = promotion_statement(target, "ReleasesAreReadFor", ["kms:Decrypt"], ["*"])
+        reads.add_condition("StringEquals", {"kms:ViaService": f"s3.{self.region}.amazonaws.com"})
+        self.key.add_to_resource_policy(reads)
 
     def _let_publishers_use_the_key(self) -> None:
         """Services publish to an encrypted topic as themselves: without this an alarm silently rings for nobody."""

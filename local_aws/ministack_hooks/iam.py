@@ -17,7 +17,7 @@ from ministack.services import iam, kms, s3, sts
 from ministack.services.cloudformation import changesets, handlers, helpers, stacks
 
 from local_aws.ministack_hooks.cloudformation import Properties
-from local_aws.ministack_hooks.requests import Headers, Query, account, region
+from local_aws.ministack_hooks.requests import Headers, Query, account, region, request_scope
 from local_aws.settings import Credentials
 
 Context = Mapping[str, Any]
@@ -26,6 +26,10 @@ Answer = tuple[int, dict[str, str], bytes]
 _caller: ContextVar[str] = ContextVar("caller", default="")  # the access key of the request that is being answered
 _more_context: ContextVar[Context] = ContextVar("more_context", default=MappingProxyType({}))
 
+_out_of_bounds: ContextVar[bool] = ContextVar("out_of_bounds", default=False)  # why the request is refused
+
+OUT_OF_BOUNDS = "no permissions boundary allows it"
+NO_IDENTITY_POLICY, NO_BOUNDARY = "no identity-based policy allows", "no permissions boundary allows"
 LOG_STREAM_ACTIONS = {"CreateLogStream", "DeleteLogStream", "PutLogEvents", "GetLogEvents"}
 LOG_TAG_ACTIONS = {"TagResource", "UntagResource", "ListTagsForResource"}
 METRIC_OPERATION = "/service/GraniteServiceVersion20100801/operation/"
@@ -76,7 +80,9 @@ def watch_decisions(seen: Callable[[Decision], None]) -> None:
 def decide(access_key: str, action: str, resource: str, context: Context) -> Decision:
     """Whether the holder of a key, whose signature was checked, may do `action` to `resource`. Seen as all others."""
     service = action.partition(":")[0]
-    refused = iam_evaluator.enforce(access_key, action, service, region(), resource, dict(context))
+    owner = access_key if access_key.isdigit() else responses._account_from_sts_session(access_key)
+    with request_scope(str(owner or account()), region()):  # the bucket of a request may be another account's
+        refused = iam_evaluator.enforce(access_key, action, service, region(), resource, dict(context))
     return _decision(access_key, action, resource, context, refused)
 
 
@@ -91,7 +97,47 @@ def _decision(access_key: str, action: str, resource: str, context: Context, ref
     message = iam_actions.identity_denial_message(
         action, refused.principal_arn, resource, explicit_deny=refused.decision == "Deny"
     )
+    if refused.reason == OUT_OF_BOUNDS:
+        message = message.replace(NO_IDENTITY_POLICY, NO_BOUNDARY)
     return Decision(allowed=False, code="AccessDenied", message=message, **about)
+
+
+class _Boundary(list[Any]):
+    """The statements of a permissions boundary, to be told from a session's own policies."""
+
+
+def tell_of_boundaries() -> None:
+    """Say of a call that a permissions boundary alone refuses that the boundary does, as AWS says it.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+    """
+    boundary_of, evaluate = iam_evaluator._permissions_boundary, iam_evaluator.evaluate
+    enforce, answer = iam_evaluator.enforce, iam_actions.access_denied_response
+
+    def _permissions_boundary(*whose: Any) -> list[Any]:
+        return [_Boundary(one) for one in boundary_of(*whose)]
+
+    def _evaluate(asked: Any, policies: Any, *limits: Any) -> Any:
+        result = evaluate(asked, policies, *limits)
+        if result.decision == "ImplicitDeny" and evaluate(asked, policies).decision == "Allow":
+            bounds = [limit for limit in limits if isinstance(limit, _Boundary)]
+            if any(evaluate(asked, bound).decision != "Allow" for bound in bounds):
+                result.reason = OUT_OF_BOUNDS
+        return result
+
+    def _enforce(*about: Any, **more: Any) -> Any:
+        refused = enforce(*about, **more)
+        _out_of_bounds.set(getattr(refused, "reason", "") == OUT_OF_BOUNDS)
+        return refused
+
+    def _access_denied_response(*about: Any, **more: Any) -> Any:
+        status, headers, body = answer(*about, **more)
+        if _out_of_bounds.get():
+            body = body.replace(NO_IDENTITY_POLICY.encode(), NO_BOUNDARY.encode())
+        return status, headers, body
+
+    iam_evaluator._permissions_boundary, iam_evaluator.evaluate = _permissions_boundary, _evaluate
+    iam_evaluator.enforce, iam_actions.access_denied_response = _enforce, _access_denied_response
 
 
 def caller() -> str:

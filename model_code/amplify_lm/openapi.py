@@ -70,8 +70,7 @@ def _invocations() -> Schema:
     answers = {
         "application/json": {"anyOf": [*(_ref(f"{name}_answer") for name in TASKS), _authors_answer()]},
         "application/jsonlines": TEXT | {"description": "An output in each line; of a stream as they are computed"},
-        "application/x-npz": TEXT
-        | {"format": "binary", "description": "Arrays; `dtype=float16` has half the bytes"},
+        "application/x-npz": TEXT | {"format": "binary", "description": "Arrays; `dtype=float16` has half the bytes"},
     }
     return {
         "operationId": "invoke",
@@ -83,9 +82,7 @@ def _invocations() -> Schema:
                 "application/json": {"schema": {"anyOf": [*(_ref(f"{name}_request") for name in TASKS), authors]}},
                 "application/jsonlines": {"schema": TEXT | {"description": "An input in each line"}},
                 "text/x-fasta": {"schema": TEXT | {"description": "A protein in each record"}},
-                "text/csv": {
-                    "schema": TEXT | {"description": "`sequence`, `id,sequence`, or a header row"}
-                },
+                "text/csv": {"schema": TEXT | {"description": "`sequence`, `id,sequence`, or a header row"}},
             },
         },
         "responses": {"200": _answer("The answer", answers), **_refusals()},

@@ -25,6 +25,7 @@ from stacks.config.environment import Environment
 from stacks.config.monitoring import Drift, Monitoring
 from stacks.config.network import Network
 from stacks.config.people import People
+from stacks.config.promotion import Promotion
 from stacks.config.together import checked
 from stacks.config.training import ImageTarget, Training
 from stacks.config.workbench import Workbench
@@ -48,6 +49,7 @@ __all__ = [
     "Network",
     "OnDemand",
     "People",
+    "Promotion",
     "RealTime",
     "Rolling",
     "Serverless",

@@ -12,6 +12,7 @@ from stacks.config.monitoring import Monitoring
 from stacks.config.monthly_cost import ceiling_faults
 from stacks.config.network import Network
 from stacks.config.people import People, role_account
+from stacks.config.promotion import Promotion
 from stacks.config.settings import Rule, Settings
 from stacks.config.training import Training
 from stacks.config.workbench import NEEDED_ENDPOINTS, Workbench
@@ -55,6 +56,9 @@ class Environment(Settings):
 
     people: People = field(default_factory=People)
     """Roles that train, approve, deploy and audit here."""
+
+    promotion: Promotion | None = None
+    """Where releases come from. None: they are made here, and `amplify approve` writes the pin."""
 
     workbench: Workbench | None = None
     """A notebook in the network. None: there is none."""
@@ -107,6 +111,7 @@ class Environment(Settings):
         yield ("network", "training"), self._faults_of_the_hub()
         yield ("monitoring", "endpoint", "network", "training"), self._faults_of_drift()
         yield ("people", "account"), self._faults_of_people()
+        yield ("promotion", "endpoint"), self._faults_of_promotion()
         yield ("workbench", "account"), self._faults_of_users()
         yield ("workbench", "network"), self._faults_of_the_workbench()
         everything = tuple(field.name for field in fields(self))
@@ -176,6 +181,13 @@ class Environment(Settings):
 
     def _faults_of_people(self) -> Iterable[str]:
         yield from self.people.strangers(self.account)
+
+    def _faults_of_promotion(self) -> Iterable[str]:
+        if self.promotion is not None and not isinstance(self.endpoint, RealTime):
+            yield (
+                f"promotion is given, and the endpoint is of mode {self.endpoint.mode}: the requests that a deployment "
+                "is watched by want answers at once; give a RealTime endpoint, or no promotion"
+            )
 
     def _faults_of_users(self) -> Iterable[str]:
         for user in self.workbench.users if self.workbench is not None else ():

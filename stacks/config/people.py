@@ -30,6 +30,10 @@ class People(Settings):
     """Assume the roles of the CDK's bootstrap in this account and region, and see what is deployed. Those roles deploy
     *every* CDK app of the account: name nobody whom the account is not entrusted to."""
 
+    promoters: tuple[str, ...] = ()
+    """Copy releases from the environment before, watch their deployment and keep their record, by two roles of the
+    environment that they may assume. Where an environment takes part in promotion."""
+
     auditors: tuple[str, ...] = ()
     """Read how everything is set, what runs scored and what was logged. No proteins, no models, no changes."""
 

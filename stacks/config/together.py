@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from stacks.config.checks import raise_if_any
 from stacks.config.delivery import LOCAL, Delivery
 from stacks.config.environment import NAME, Environment
+from stacks.config.promotion import ways_that_lead_nowhere
 from stacks.config.types import brief
 
 
@@ -23,7 +24,9 @@ def checked(*environments: Environment, delivery: Delivery | None = None) -> dic
             faults += [f"{place}.{fault}" for fault in given.faults]
         elif given is not None or wanted is Environment:
             faults.append(f"{place} is {brief(given)}: give {wanted.__name__}(…)")
-    faults += _shared([one for one in environments if isinstance(one, Environment)])
+    known = [one for one in environments if isinstance(one, Environment)]
+    faults += _shared(known)
+    faults += ways_that_lead_nowhere({one.name: one for one in known if not one.unsound & {"name", "promotion"}})
     raise_if_any("environments.py", faults)
     return {environment.name: environment for environment in environments}
 

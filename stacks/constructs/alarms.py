@@ -123,6 +123,26 @@ class EndpointAlarms(_Alarms):
             topic=self._topic,
         )
 
+    def watch_answers(self, namespace: str, endpoint_name: str) -> None:
+        """Golden requests, asked while a release is deployed: one wrong answer takes it back."""
+        wrong = cloudwatch.Metric(
+            namespace=namespace,
+            metric_name="WrongAnswers",
+            dimensions_map={"EndpointName": endpoint_name},
+            statistic="Sum",
+            period=MINUTE,
+        )
+        alarm = RingingAlarm(
+            self,
+            "WrongAnswers",
+            description="A release that is being deployed answers other than where it was recorded.",
+            runbook="endpoint-wrong-answers",
+            metric=wrong,
+            threshold=1,
+            topic=self._topic,
+        )
+        self.roll_back_on.append(alarm)
+
     def watch_copies(self) -> None:
         """Of an inference component: requests fail while there is no copy, and none comes up."""
         RingingAlarm(

@@ -21,6 +21,20 @@ DEFINITION = json.dumps(
 )
 
 
+GROUP_POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Sid": "Seen",
+            "Effect": "Allow",
+            "Principal": {"AWS": "arn:aws:iam::222222222222:root"},
+            "Action": ["sagemaker:DescribeModelPackage"],
+            "Resource": ["arn:aws:sagemaker:us-east-1:123456789012:model-package/drift/*"],
+        }
+    ],
+}
+
+
 @pytest.fixture(scope="module")
 def resources():
     """A stack of everything that our own stacks have and people change by hand."""
@@ -84,6 +98,7 @@ def resources():
             "Properties": {
                 "ModelPackageGroupName": f"drift-{uuid.uuid4().hex[:8]}",
                 "ModelPackageGroupDescription": "models",
+                "ModelPackageGroupPolicy": GROUP_POLICY,  # a document, of which SageMaker keeps the text
                 "Tags": [{"Key": "project", "Value": "amplify"}],
             },
         },

@@ -50,7 +50,7 @@ def plan(*records: Record, task: str = "embed", settings: Batch = SETTINGS) -> P
     [
         ("a.faa", ">p1 a protein\nMKT\nAYI\n>\nMLE\n", [("p1", "MKTAYI", None), ("protein_2", "MLE", None)]),
         ("a.txt", "\n>p1\r\nMKT\r\n", [("p1", "MKT", None)]),
-        ("a.fasta.gz", gzip.compress(b">p1\nMKT\n"), [("p1", "MKT", None)]),
+        ("a.fasta.gz", gzip.compress(b">p1\nMKT\n", mtime=0), [("p1", "MKT", None)]),
         ("a.jsonl", '"MKT"\n\n{"id":"x","sequence":"MLE"}\n', [("protein_1", "MKT", None), ("x", "MLE", None)]),
         ("a.data", '{"sequence":"MLE","variants":["M1A"]}\n', [("protein_1", "MLE", ("M1A",))]),
         ("a.csv", "x,MKT\ny,MLE\n", [("x", "MKT", None), ("y", "MLE", None)]),
@@ -67,7 +67,7 @@ def test_records_are_read_in_each_form(tmp_path: Path, name: str, content: str |
     [
         ("a.faa", "MKT\n", r"begins with 'MKT\\n': it is none of FASTA"),
         ("a.jsonl", "", "a.jsonl is empty"),
-        ("a.faa.gz", gzip.compress(b">p\nMKT")[:-4], "a.faa.gz is damaged"),
+        ("a.faa.gz", gzip.compress(b">p\nMKT", mtime=0)[:-4], "a.faa.gz is damaged"),
         ("a.csv", b"\xff\xfe", "byte 0xff at offset 0 is not UTF-8"),
         ("a.jsonl", '{"sequence":"M"}\n{"id":7,"sequence":"M"}\n{', r"line 2: id is 7.*line 3: not JSON"),
         ("a.jsonl", '{"sequense":"M"}\n', 'line 1: a sequence, or {"id"'),

@@ -70,12 +70,14 @@ def matches(value: str, pattern: str) -> bool:
 
 def _holds(operator: str, wanted: Any, given: str | None) -> bool:
     """A key that the call does not have fulfils no condition of these kinds."""
-    if operator not in ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool"):
+    if operator not in ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "NumericLessThan"):
         raise NotImplementedError(f"the condition {operator}")
     if given is None:
         return False
     if operator == "StringEquals":
         return given in _list(wanted)
+    if operator == "NumericLessThan":
+        return any(float(given) < float(one) for one in _list(wanted))
     if operator == "Bool":
         return given.lower() in [str(one).lower() for one in _list(wanted)]
     return any(matches(given, one) for one in _list(wanted))

@@ -140,6 +140,9 @@ def images_are_immutable_and_scanned(template: Template) -> Iterable[str]:
             yield f"{id_} lets a tag move"
         if properties.get("ImageScanningConfiguration") != {"ScanOnPush": True}:
             yield f"{id_} does not scan"
+        encryption = properties.get("EncryptionConfiguration") or {}
+        if encryption.get("EncryptionType") != "KMS" or not encryption.get("KmsKey"):
+            yield f"{id_} is not under the environment's key"
         if properties.get("EmptyOnDelete"):
             yield f"{id_} throws its images away"
 
@@ -225,9 +228,42 @@ def what_calls_a_function_keeps_the_events_that_it_fails_on(template: Template) 
             yield f"{id_} forgets the calls that it cannot make"
 
 
+def resource_policies(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every statement of a policy on a resource."""
+    for type_, field in (
+        ("AWS::S3::BucketPolicy", "PolicyDocument"),
+        ("AWS::KMS::Key", "KeyPolicy"),
+        ("AWS::ECR::Repository", "RepositoryPolicyText"),
+        ("AWS::SageMaker::ModelPackageGroup", "ModelPackageGroupPolicy"),
+        ("AWS::SNS::TopicPolicy", "PolicyDocument"),
+        ("AWS::SQS::QueuePolicy", "PolicyDocument"),
+    ):
+        for id_, resource in resources(template, type_).items():
+            for statement in resource["Properties"].get(field, {}).get("Statement", []):
+                yield id_, statement
+
+
+def other_accounts_are_named_by_their_root_and_one_role(template: Template) -> Iterable[str]:
+    """A role as the principal of a policy is refused by AWS while it does not exist: two empty accounts would wait for
+    each other. And the root alone would be everybody there."""
+    for id_, statement in resource_policies(template):
+        principal = statement["Principal"]
+        for one in as_list(principal.get("AWS", [])) if isinstance(principal, dict) else []:
+            named = str(plain(one))
+            if re.search(r":(role|user)/", named):
+                yield f"{id_} names {named}: it could not be made before that is"
+            # kms:* is how a key says that policies of its own account count.
+            if (account := re.search(r":iam::(\d{12}):root$", named)) and statement["Action"] != "kms:*":
+                allowed = str(plain(statement.get("Condition", {}).get("ArnEquals", {}).get("aws:PrincipalArn", "")))
+                if not re.fullmatch(rf"arn:.+:iam::{account[1]}:role/amplify-[a-z0-9-]+-promotion", allowed):
+                    yield f"{id_} lets everybody of account {account[1]} in"
+
+
 def roles_serve_this_account_only(template: Template) -> Iterable[str]:
     for id_, role in resources(template, "AWS::IAM::Role").items():
         for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
+            if re.fullmatch(r"arn:[^:]+:iam::\$\{AWS::AccountId\}:root", plain(statement["Principal"]).get("AWS", "")):
+                continue  # whom a policy of this account lets
             service = statement["Principal"].get("Service")
             if set(statement["Principal"]) == {"Federated"}:
                 continue  # the next rule

@@ -251,7 +251,7 @@ def bounded(policy: str) -> list[Statement]:
 
 def actions_of_roles() -> dict[str, set[str]]:
     """What the policies name of everybody whose role a deployment makes; a notebook's role has two of people's."""
-    of_people_alone = r"/(people/(Approver|Deployer|Auditor)|workbench/Workbench)Policy$"
+    of_people_alone = r"/(people/(Approver|Deployer|Auditor)|workbench/Workbench|promotion/Promoter)Policy$"
     return {
         who: {action for one in statements for action in as_list(one["Action"])}
         for who, (_, _, statements) in everybody().items()
@@ -303,6 +303,8 @@ STOPPED_BY_THE_BOUNDARY = {  # every call of these, though an administrator's po
     *("become an administrator", "change policies", "pass a role to a service that runs code"),
     *("pass an administrator's role to a job", "destroy our key", "take models away", "change code that runs"),
     *("open a notebook", "change a notebook", "deploy", "approve models", "change what is served"),
+    *("watch and record a release", "copy from another account"),  # a role of the environment assumes no other
+    *("see which models there are", "see which proteins there are, and were"),
 }
 BY_GENERATED_NAMES = "pass a job's role to a job"  # tried on a stand-in for a name, which no ARN of a boundary matches
 

@@ -53,6 +53,12 @@ DRIFT = (
     "who looks for drift reads the settings of everything that the environment may have: by its name where a name "
     "tells whose it is; where AWS defines the reading without a resource, or makes up a name, of the account"
 )
+RELEASED = "each release has a folder by its digest, and the record one by its time; what was written stays"
+OTHER_ACCOUNT = (
+    "bucket and key of the other account have generated names; the account bounds them, by a condition or by name, and "
+    "their own policies say the same of the other side"
+)
+MADE_BY_CLOUDFORMATION = "CloudFormation makes up their names, which do not begin with the environment's; read only"
 VERSIONS = "a package's version is counted up by SageMaker; the group is exact"
 
 EXPLAINED = [  # construct path, finding, reason
@@ -103,7 +109,7 @@ EXPLAINED = [  # construct path, finding, reason
     (r"training/ImageBuild/Role", r"Resource::\*", NO_RESOURCE),
     (r"people/TrainerPolicy", r"DataBucket\w+/(proteins|heldout|weights)/\*", THE_INPUT),
     (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/runs/\*/(model|evaluation)/\*", ONE_RUN),
-    (r"people/(Trainer|Approver|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
+    (r"people/(Trainer|Approver|Deployer|Auditor)Policy", r"ArtifactBucket\w+/images/\*", RECORDS),
     (r"people/AuditorPolicy", r"ArtifactBucket\w+/drift/\*", REPORTS),
     (r"people/(Trainer|Approver|Auditor)Policy", r":(processing|training)-job/pipelines-\*", JOB_NAMES),
     (r"people/(Trainer|Approver|Auditor)Policy", r":pipeline/amplify-\w+(-register|-drift)?/execution/\*", EXECUTIONS),
@@ -120,6 +126,15 @@ EXPLAINED = [  # construct path, finding, reason
     (r"people/AuditorPolicy", r":transform-job/amplify-\w+-\*", TRANSFORMS),
     (r"people/AuditorPolicy", r":(log-group|alarm):amplify-\w+-\*(:\*)?", NAMED_LATER),
     (r"people/AuditorPolicy", r":(role|policy)/amplify-\w+-\*", NAMED_LATER),
+    (r"promotion/(Promotion|Release)Role", r"(ArtifactBucket\w+|artifactbucket\*)/releases/\*", RELEASED),
+    (r"promotion/PromotionRole", r"artifactbucket\*(/(runs/\*/model|images|drift)/\*)?", OTHER_ACCOUNT),
+    (r"promotion/PromotionRole", r":kms:[\w-]+:\d+:key/\*", OTHER_ACCOUNT),
+    (r"promotion/(Promotion|Release)Role", r":model-package/amplify-\w+/\*", VERSIONS),
+    (r"promotion/(Promotion|Release)Role", r":stack/amplify-\w+-\*/\*", NAMED_LATER),
+    (r"promotion/(Promotion|Release)Role", r"Resource::\*", NO_RESOURCE),
+    (r"promotion/ReleaseRole", r"ArtifactBucket\w+/runs/\*/model/\*", ONE_RUN),
+    (r"promotion/ReleaseRole", r":(endpoint-config|model)/\*", MADE_BY_CLOUDFORMATION),
+    (r"promotion/ReleaseRole", r":parameter/amplify/amplify-\w+/\*", RELEASED),
     (r"workbench/Role", r":log-group:/aws/sagemaker/NotebookInstances:\*", LOG_STREAMS),
     (r"workbench/Role", r":ec2:[\w-]+:\d+:network-interface/\*", INTERFACES),
     (r"workbench/Role", r"Resource::\*", NO_RESOURCE),

@@ -164,4 +164,4 @@ def test_a_shadow_of_nothing_is_refused(tmp_path: Path, endpoint: Endpoint, pins
     for name in pins:
         write(tmp_path, good_pin(), name)
     with pytest.raises(SettingsError, match=message):
-        read_releases(tmp_path, {"prod": replace(PROD, endpoint=endpoint)})
+        read_releases(tmp_path, {"prod": replace(PROD, endpoint=endpoint, promotion=None)})

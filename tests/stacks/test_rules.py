@@ -56,6 +56,18 @@ def trusting(**statement: Any) -> Callable[[Template], None]:
     return breakage
 
 
+def opening(type_: str, field: str, account: str, **statement: Any) -> Callable[[Template], None]:
+    """Breaks a template: adds a statement for another account's root to a policy of the first resource of a type."""
+
+    def breakage(template: Template) -> None:
+        policy = next(iter(resources(template, type_).values()))["Properties"][field]
+        root = {"AWS": f"arn:aws:iam::{account}:root"}
+        given = {"Effect": "Allow", "Principal": root, "Action": "s3:GetObject", "Resource": "*"}
+        policy["Statement"].append(given | statement)
+
+    return breakage
+
+
 def adding(type_: str, **properties: Any) -> Callable[[Template], None]:
     """Breaks a template: adds a resource."""
     return lambda template: template["Resources"].update(New={"Type": type_, "Properties": properties})
@@ -81,6 +93,7 @@ def rewriting(old: str, new: str) -> Callable[[Template], None]:
     return breakage
 
 
+FOREIGN = rules.other_accounts_are_named_by_their_root_and_one_role
 TRAINING_RULE = rules.training_jobs_are_isolated_encrypted_bounded_and_can_go_on
 PLAIN_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
 KMS_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
@@ -175,6 +188,16 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (
         rules.images_are_immutable_and_scanned,
         "prod/registry",
+        setting("AWS::ECR::Repository", "EncryptionConfiguration", {"EncryptionType": "KMS"}),
+    ),
+    (
+        rules.images_are_immutable_and_scanned,
+        "prod/registry",
+        setting("AWS::ECR::Repository", "EncryptionConfiguration", None),
+    ),
+    (
+        rules.images_are_immutable_and_scanned,
+        "prod/registry",
         setting("AWS::ECR::Repository", "ImageScanningConfiguration", None),
     ),
     (DEPLOYMENT, "prod/storage", adding("Custom::S3AutoDeleteObjects")),
@@ -211,6 +234,37 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (EVENTS, "local/training", setting("AWS::Events::Rule", "Targets", [{"Arn": "a", "Id": "b"}])),
     (EVENTS, "local/training", adding("AWS::Scheduler::Schedule", Target={"Arn": "a"})),
     (rules.roles_serve_this_account_only, "dev/training", trusting(Condition={})),
+    (
+        rules.roles_serve_this_account_only,
+        "dev/promotion",
+        trusting(Principal={"AWS": "arn:aws:iam::999999999999:root"}),
+    ),
+    (FOREIGN, "dev/storage", opening("AWS::S3::BucketPolicy", "PolicyDocument", "222222222222")),
+    (
+        FOREIGN,
+        "dev/storage",
+        opening(
+            "AWS::KMS::Key",
+            "KeyPolicy",
+            "222222222222",
+            Condition={"ArnEquals": {"aws:PrincipalArn": "arn:aws:iam::222222222222:role/*"}},
+        ),
+    ),
+    (
+        FOREIGN,
+        "dev/registry",
+        opening(
+            "AWS::ECR::Repository",
+            "RepositoryPolicyText",
+            "222222222222",
+            Principal={"AWS": "arn:aws:iam::222222222222:role/amplify-staging-promotion"},
+        ),
+    ),
+    (
+        FOREIGN,
+        "dev/registry",
+        opening("AWS::SageMaker::ModelPackageGroup", "ModelPackageGroupPolicy", "222222222222"),
+    ),
     (rules.roles_serve_this_account_only, "dev/training", trusting(Principal={"AWS": "*"})),
     (rules.roles_serve_this_account_only, "dev/training", trusting(Principal={"Service": "ec2.amazonaws.com"})),
     (rules.no_statement_allows_more_than_it_names, "dev/training", allowing(Action="s3:Get*")),
@@ -459,4 +513,6 @@ def test_every_rule_is_in_the_table() -> None:
         for name, rule in vars(module).items()
         if callable(rule) and getattr(rule, "__module__", "") == module.__name__ and not name.startswith("_")
     }
-    assert written - {rules.as_list, rules.allowing, rules.variants} == {rule for rule, _, _ in CASES}
+    assert written - {rules.as_list, rules.allowing, rules.variants, rules.resource_policies} == {
+        rule for rule, _, _ in CASES
+    }

@@ -32,6 +32,7 @@ from stacks.config import (
     Network,
     OnDemand,
     People,
+    Promotion,
     RealTime,
     Rolling,
     Serverless,
@@ -150,7 +151,8 @@ def refused(*environments: Any, delivery: Any = None) -> list[str]:
 
 
 def test_right_environments_come_back_by_name_in_their_order() -> None:
-    assert checked(PROD, LOCAL, DEV, delivery=Delivery(repository="a/b")) == {"prod": PROD, "local": LOCAL, "dev": DEV}
+    made = replace(PROD, promotion=None)  # as if it made its own releases: staging is not among these
+    assert checked(made, LOCAL, DEV, delivery=Delivery(repository="a/b")) == {"prod": made, "local": LOCAL, "dev": DEV}
     assert [*ENVIRONMENTS] == ["local", "dev", "staging", "prod"]
 
 
@@ -235,7 +237,7 @@ EXAMPLES: dict[type[Settings], Settings] = {
         TrainingPlan(arn="arn:aws:sagemaker:us-east-1:111111111111:training-plan/april"),
         *(AllAtOnce(), Canary(), Linear(), Rolling(), WorkingHours(), Capture(percent=5), Shadow(instance_type=GPU)),
         *(RealTime(instance_type=GPU), Async(instance_type=GPU), InferenceComponents(instance_type=GPU)),
-        *(Serverless(memory_mb=2048), Batch(instance_type=GPU)),
+        *(Serverless(memory_mb=2048), Batch(instance_type=GPU), Promotion(source="dev")),
     )
 }
 ODD: tuple[Any, ...] = (

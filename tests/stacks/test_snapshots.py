@@ -10,9 +10,9 @@ STACKS = [
     f"{environment}/{stack}"
     for environment, stacks in {
         "local": ("storage", "registry", "training", "people", "endpoint", "monitoring"),
-        "dev": ("storage", "registry", "training", "people", "endpoint", "monitoring"),
-        "staging": ("storage", "registry", "network", "people", "endpoint", "monitoring"),
-        "prod": ("storage", "registry", "network", "people", "endpoint", "monitoring"),
+        "dev": ("storage", "registry", "training", "people", "promotion", "endpoint", "monitoring"),
+        "staging": ("storage", "registry", "network", "people", "promotion", "endpoint", "monitoring"),
+        "prod": ("storage", "registry", "network", "people", "promotion", "endpoint", "monitoring"),
         "workbench-dev": ("workbench",),  # for the tests only: what dev and others may have
         "watched-prod": ("monitoring",),  # for the tests only: with everything that can be watched
         "delivery": ("prod",),  # as it is where a repository is trusted
