@@ -55,6 +55,31 @@ def promotion_remarks(before: Mapping[str, Json], after: Mapping[str, Json], ord
             yield Remark(rule=rule, environment=environment, stack="endpoint", what=shadow + what)
 
 
+def way_remarks(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[Remark]:
+    """Of settings: which way releases go, and how bad one may be. No template says it: `amplify promote` reads it."""
+    for environment in before.keys() & after.keys():
+        was, now = ((side[environment] or {}).get("promotion") for side in (before, after))
+        if was == now or (before[environment] or {}).keys() != (after[environment] or {}).keys():
+            continue
+        for rule, what in _loosened(was or {}, now or {}):
+            yield Remark(rule=rule, environment=environment, stack="promotion", what=what)
+
+
+def _loosened(was: Json, now: Json) -> Iterator[tuple[str, str]]:
+    sources = was.get("source"), now.get("source")
+    if sources[0] and not sources[1]:
+        yield "promotion.way", f"releases came from {sources[0]} through its gates, and can be made here without them"
+    elif sources[0] and sources[0] != sources[1]:
+        yield "promotion.way", f"releases come from {sources[1]} and no longer from {sources[0]}"
+    for setting, what in (
+        ("loss_margin", "how much worse a release may be than the one before, in nats"),
+        ("tolerance", "how far an answer may be from the recorded one while a release goes live"),
+    ):
+        old, new = was.get(setting), now.get(setting)
+        if isinstance(old, int | float) and isinstance(new, int | float) and new > old:
+            yield "promotion.gate", f"{what}: {old:g} → {new:g}"
+
+
 def _judged(
     environment: str, was: Json | None, now: Json | None, pins: Mapping[str, Json], order: list[str]
 ) -> Iterator[tuple[str, str]]:

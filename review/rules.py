@@ -156,6 +156,8 @@ RULES: dict[str, tuple[Area, Level]] = {
     "policy.resolved": ("policy", "ok"),
     # ---- promotion
     "promotion.unproven": ("promotion", "stop"),
+    "promotion.way": ("promotion", "stop"),
+    "promotion.gate": ("promotion", "look"),
     "promotion.worse": ("promotion", "look"),
     "promotion.stranger": ("promotion", "look"),
     "promotion.withdrawn": ("promotion", "look"),

@@ -99,7 +99,9 @@ def synthesise_both(repository: Path, base: Side, head: Side, cache: Path) -> tu
         wanted = known
         code_is_the_same = all(_is(path, PER_ENVIRONMENT) for path in touched_paths)
         if code_is_the_same:
-            wanted = [name for name in known if _differs(name, *settings) or _pin_differs(name, *pins)]
+            touched = {name for name in known if _differs(name, *settings)}
+            touched |= {name for name in known if _exchanges_releases(name, touched, *settings)}
+            wanted = [name for name in known if name in touched or _pin_differs(name, *pins)]
         served = {name for of_side in pins for name in of_side}
         stand_ins = [name for name in known if name not in served]
         trusting, invented = _delivery(settings, code_is_the_same=code_is_the_same)
@@ -222,6 +224,15 @@ def _pins(tree: Path) -> Json:
 
 def _differs(name: str, before: Json, after: Json) -> bool:
     return bool(before.get(name) != after.get(name))
+
+
+def _exchanges_releases(name: str, touched: set[str], *sides: Json) -> bool:
+    """Whether its policies name one of these: whom releases come from, or go to."""
+    for settings in sides:
+        sources = {one: (its.get("promotion") or {}).get("source") for one, its in settings.items() if its}
+        if sources.get(name) in touched or any(sources.get(one) == name for one in touched):
+            return True
+    return False
 
 
 def _pin_differs(name: str, before: Json, after: Json) -> bool:

@@ -74,12 +74,12 @@ def synth(outdir: Path, wanted: set[str]) -> None:
     else:
         if hasattr(environments, "DELIVERY"):
             environments.DELIVERY = None
-        for name in set(environments.ENVIRONMENTS) - wanted:  # app.py has the same object
-            del environments.ENVIRONMENTS[name]
     import aws_cdk as cdk
 
     import app as the_app
 
+    if DELIVERY not in wanted:
+        leave_out(the_app, wanted)
     app = cdk.App()
     the_app.add_environments(app)
     add_packs(cdk, app)
@@ -94,6 +94,16 @@ def synth(outdir: Path, wanted: set[str]) -> None:
         one["reason"] = next((row[2] for row in rows if explains(row, one["path"], one["rule"])), "")
     facts = {"settings": everything, "findings": found, "reasons": rows}
     (outdir / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def leave_out(the_app: Any, wanted: set[str]) -> None:
+    """Have app.py make the stages of these environments only. It still knows the others, which they may name."""
+    stage = the_app.AmplifyStage
+
+    def make(scope: Any, environment: Any, *arguments: Any, **options: Any) -> Any:
+        return stage(scope, environment, *arguments, **options) if environment.name in wanted else None
+
+    the_app.AmplifyStage = make
 
 
 def add_packs(cdk: Any, app: Any) -> None:

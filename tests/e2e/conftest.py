@@ -156,10 +156,16 @@ def clone(folder: Path, trap: Trap) -> Project:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
     (root / "node_modules").symlink_to(ROOT / "node_modules")
-    # AMPLIFY_LOCAL_DIR and the like lead to the person's own local AWS, which the tests would deploy to and destroy.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AMPLIFY_"))}
     hub = {"HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
-    return Project(root=root, state=root / ".local", environ=kept | hub | trap.settings(folder), trap=trap)
+    return Project(
+        root=root, state=root / ".local", environ=without_a_persons_own() | hub | trap.settings(folder), trap=trap
+    )
+
+
+def without_a_persons_own() -> dict[str, str]:
+    """The environment without what would lead a clone's commands elsewhere: into an AWS account, by AMPLIFY_LOCAL_DIR
+    into the person's own local AWS, which these tests destroy."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "AMPLIFY_"))}
 
 
 def write_proteins(root: Path) -> None:

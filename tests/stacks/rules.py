@@ -140,6 +140,9 @@ def images_are_immutable_and_scanned(template: Template) -> Iterable[str]:
             yield f"{id_} lets a tag move"
         if properties.get("ImageScanningConfiguration") != {"ScanOnPush": True}:
             yield f"{id_} does not scan"
+        encryption = properties.get("EncryptionConfiguration") or {}
+        if encryption.get("EncryptionType") != "KMS" or not encryption.get("KmsKey"):
+            yield f"{id_} is not under the environment's key"
         if properties.get("EmptyOnDelete"):
             yield f"{id_} throws its images away"
 

@@ -9,7 +9,9 @@ from tests.stacks.readable import plain
 from tests.stacks.rules import allowing, as_list
 from tests.stacks.synthesis import Template, resources
 
-OF_RELEASES = re.compile(r"\$\{(Promotion|Release)Role[0-9A-F]{8}\.Arn\}")  # stacks/promotion.py, its own two
+OF_RELEASES = re.compile(  # stacks/promotion.py, its own two, and the one that a workflow watches its deployment in
+    r"\$\{(Promotion|Release)Role[0-9A-F]{8}\.Arn\}|arn:aws:iam::\d{12}:role/amplify-[a-z0-9-]+-release"
+)
 GITHUB = "token.actions.githubusercontent.com"
 BOOTSTRAP = re.compile(r"arn:aws:iam::\d{12}:role/cdk-hnb659fds-(deploy|file-publishing|lookup)-role-\d{12}-[\w-]+")
 
@@ -41,7 +43,7 @@ def only_the_roles_of_workflows_and_deployers_assume_others(template: Template) 
         if any(action.startswith("sts:") for action in as_list(statement["Action"])):
             for resource in as_list(plain(statement["Resource"])):
                 if not (
-                    BOOTSTRAP.fullmatch(resource.replace("${AWS::Partition}", "aws")) or OF_RELEASES.match(resource)
+                    BOOTSTRAP.fullmatch(resource.replace("${AWS::Partition}", "aws")) or OF_RELEASES.fullmatch(resource)
                 ):
                     yield f"{id_} assumes {resource}"
 

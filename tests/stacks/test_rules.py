@@ -188,6 +188,16 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
     (
         rules.images_are_immutable_and_scanned,
         "prod/registry",
+        setting("AWS::ECR::Repository", "EncryptionConfiguration", {"EncryptionType": "KMS"}),
+    ),
+    (
+        rules.images_are_immutable_and_scanned,
+        "prod/registry",
+        setting("AWS::ECR::Repository", "EncryptionConfiguration", None),
+    ),
+    (
+        rules.images_are_immutable_and_scanned,
+        "prod/registry",
         setting("AWS::ECR::Repository", "ImageScanningConfiguration", None),
     ),
     (DEPLOYMENT, "prod/storage", adding("Custom::S3AutoDeleteObjects")),

@@ -193,6 +193,34 @@ def test_the_queue_is_watched_as_a_whole_and_its_requests_by_variant() -> None:
     assert watched["ApproximateAgeOfOldestRequest"]["Threshold"] == 60 * 60  # seconds
 
 
+@pytest.mark.parametrize("stack", ["prod/endpoint", "modes/realtime", "modes/serverless", "modes/async"])
+def test_one_lost_request_a_minute_rings_within_three_minutes(stack: str) -> None:
+    errors = alarms(stack)["Invocation5XXErrors"]
+    assert (errors["Threshold"], errors["Period"], errors["Statistic"]) == (1, 60, "Sum")
+    assert (errors["DatapointsToAlarm"], errors["EvaluationPeriods"]) == (2, 3)
+
+
+def test_a_queue_rings_for_failures_that_are_more_than_a_few_and_for_what_waits_with_nobody_to_work() -> None:
+    watched = alarms("modes/async")
+    assert (watched["InvocationFailures"]["Threshold"], watched["InvocationFailures"]["EvaluationPeriods"]) == (10, 2)
+    waiting = watched["HasBacklogWithoutCapacity"]
+    assert waiting["Period"] * waiting["EvaluationPeriods"] <= 20 * 60  # seconds: what the runbook says
+
+
+@pytest.mark.parametrize("environment", ["local", "dev"])
+def test_runs_are_looked_at_as_often_as_their_alarms_expect_news(environment: str) -> None:
+    template = templates()[f"{environment}/training"]
+    [schedule] = [
+        one["Properties"]
+        for id_, one in resources(template, "AWS::Scheduler::Schedule").items()
+        if id_.startswith("RunWatch")
+    ]
+    minutes = int(schedule["ScheduleExpression"].removeprefix("rate(").split()[0])
+    watched = alarms(f"{environment}/training", "RunWatch")
+    for metric in ("OldestRunHours", "WaitingMinutes", "BrokenRules"):
+        assert watched[metric]["Period"] == 60 * minutes
+
+
 def test_of_a_queue_only_the_servers_own_errors_take_a_release_back() -> None:
     template = all_templates()["modes/async"]
     rollback = only(template, "AWS::SageMaker::Endpoint")["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]

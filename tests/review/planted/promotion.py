@@ -38,4 +38,35 @@ TABLE = (
         expect={"promotion": "look"},
         says="is not what staging serves",
     ),
+    Planted(
+        name="a release that may be far worse",
+        edits=(("environments.py", 'source="staging", loss_margin=0.01', 'source="staging", loss_margin=0.4'),),
+        expect={"promotion": "look"},
+        says="how much worse a release may be than the one before, in nats: 0.01 → 0.4",
+    ),
+    Planted(
+        name="releases past staging",
+        edits=(("environments.py", 'source="staging"', 'source="dev"'),),
+        expect={"promotion": "stop", "broadening": "stop"},  # dev lets prod's role in, too
+        says="releases come from dev and no longer from staging",
+    ),
+    Planted(
+        name="releases without a way",
+        edits=(("environments.py", '    promotion=Promotion(source="staging", loss_margin=0.01),\n', ""),),
+        expect={"promotion": "stop", "destructive": "look", "safeguards": "stop"},  # its roles, and the golden alarm
+        says="releases came from staging through its gates, and can be made here without them",
+    ),
+    Planted(
+        name="somebody who promotes",
+        edits=(
+            (
+                "environments.py",
+                '    promotion=Promotion(source="staging", loss_margin=0.01),\n',
+                '    promotion=Promotion(source="staging", loss_margin=0.01),\n    people=People(promoters=("leads",)),\n',
+            ),
+            ("environments.py", "    OnDemand,\n", "    OnDemand,\n    People,\n"),
+        ),
+        expect={"broadening": "look"},
+        says="leads",
+    ),
 )
