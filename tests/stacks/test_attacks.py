@@ -188,6 +188,12 @@ ATTACKS: dict[str, Attack] = {
         *on("arn:aws:cloudformation:us-east-1:{account}:stack/{name}-storage/x", "cloudformation:DeleteStack"),
     ],
     "deploy": on("arn:aws:iam::{account}:role/cdk-hnb659fds-deploy-role-{account}-us-east-1", "sts:AssumeRole"),
+    "look for what was changed by hand": on(
+        "arn:aws:cloudformation:us-east-1:{account}:stack/{name}-storage/x", "cloudformation:DetectStackDrift"
+    ),
+    "look for it where nothing is ours": on(
+        "arn:aws:cloudformation:us-east-1:{account}:stack/payroll/x", "cloudformation:DetectStackDrift"
+    ),
     "open the network": [
         *on("arn:aws:ec2:us-east-1:{account}:vpc/vpc-1", "ec2:CreateRoute", "ec2:AttachInternetGateway"),
         *on("arn:aws:ec2:us-east-1:{account}:security-group/sg-9", "ec2:AuthorizeSecurityGroupEgress"),
@@ -229,6 +235,7 @@ MEANT_FOR: dict[str, set[str]] = {
     "write the record of releases, and their copies": {"promotion/PromotionRole", "promotion/ReleaseRole"},
     "say which release is live": {"promotion/ReleaseRole"},
     "register models": {*PIPELINES, "promotion/PromotionRole"},
+    "look for what was changed by hand": {"people/DriftPolicy", "delivery/DriftRole"},
     "deploy": {"people/DeployerPolicy", "delivery/DeployRole"},
     # Roles of jobs and services use the key for what they may read; only people are held to buckets by the context.
     "decrypt proteins": {"people/TrainerPolicy", NOTEBOOK, "*Role"},
@@ -396,6 +403,17 @@ THEIR_WORK: dict[str, list[tuple[str, str, dict[str, str]]]] = {  # what `amplif
         *on(SAGEMAKER + ":endpoint-config/x", "sagemaker:DescribeEndpointConfig"),
         *on(SAGEMAKER + ":model/x", "sagemaker:DescribeModel"),
         *on("arn:aws:cloudformation:us-east-1:{account}:stack/{name}-endpoint/1b", "cloudformation:ListStackResources"),
+    ],
+    "DriftPolicy": [
+        *on(
+            "arn:aws:cloudformation:us-east-1:{account}:stack/{name}-storage/1b2c",
+            *("cloudformation:DescribeStacks", "cloudformation:ListStackResources"),
+            *("cloudformation:DetectStackDrift", "cloudformation:DescribeStackResourceDrifts"),
+        ),
+        *on("*", "cloudformation:DescribeStackDriftDetectionStatus"),
+        *on("arn:aws:s3:::{name}-storage-databucket-x", "s3:GetBucketVersioning", "s3:GetBucketPolicy"),
+        *on("arn:aws:iam::{account}:role/{name}-training-TrainRole-x", "iam:GetRole", "iam:GetRolePolicy"),
+        *on(SAGEMAKER + ":endpoint/{name}", "sagemaker:DescribeEndpoint", "sagemaker:ListTags"),
     ],
     "AuditorPolicy": [
         *on(f"{ARTIFACTS}/runs/{RUN}/evaluation/evaluation.json", "s3:GetObject"),
