@@ -3,7 +3,7 @@
 #   PYTHON=python3.12          which interpreter makes the virtual environment (3.11.4 or newer)
 #   BASE=<git ref>             make review: what to compare with; HEAD=<git ref> instead of the working tree,
 #                              OUT=<folder> of review.md and review.json, GATE=look|stop to fail from that verdict on
-#   ENV=dev                    which environment: make drift, make deploy-assembly
+#   ENV=dev                    which environment: make drift, make deploy-assembly, make promote
 #   REPOSITORY=owner/name      make targets: whose workflow asks what it may deploy
 #   QUICK=1                    make demo in a minute, with a model too small to be of use; make rehearsal with canaries of three minutes
 #   TORCH_INDEX_URL=<url>      where torch comes from; on Linux the default index brings gigabytes of CUDA (README, "Installation")
@@ -11,6 +11,7 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 QUICK ?=
+PARTS ?=
 KILLS ?= 20
 SEED ?= 1
 BODIES ?= 10000
@@ -19,6 +20,7 @@ BASE ?=
 HEAD ?=
 GATE ?= never
 ENV ?=
+BY ?=
 REPOSITORY ?=
 ASSEMBLY ?= cdk.out
 OUT ?= review-report
@@ -27,7 +29,7 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint types unit e2e proof lifecycle rehearsal review test-review synth deploy-assembly drift targets snapshots bench parity resume fuzz overload test-gpu clean
+.PHONY: help setup demo down test lint types unit e2e proof lifecycle rehearsal review test-review synth deploy-assembly promote drift targets snapshots bench parity resume fuzz overload test-gpu clean
 
 help:           ## list the targets
 	@awk -F '## ' '/^[a-z0-9-]+:.*## /{split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2}' Makefile
@@ -82,6 +84,10 @@ deploy-assembly: setup   ## deploy one environment from cdk.out as it lies there
 	@[ -f "$(ASSEMBLY)/manifest.json" ] || { echo "There is no assembly in $(ASSEMBLY): make synth makes it"; exit 2; }
 	@$(RUN) -m operate.cli deploy --env $(ENV) --assembly $(ASSEMBLY)
 
+promote: setup  ## a release to the next environment, as a workflow does it: make promote ENV=staging BY=<who>
+	@[ -n "$(ENV)" ] && [ -n "$(BY)" ] || { echo "Where to, and who decides? make promote ENV=staging BY=ada"; exit 2; }
+	@$(RUN) -m operate.cli promote --to $(ENV) --by "$(BY)" --carry promotion $${ACCEPT:+--accept "$$ACCEPT"}
+
 drift: setup    ## has somebody changed by hand what was deployed? make drift ENV=dev
 	@[ -n "$(ENV)" ] || { echo "Which environment? make drift ENV=dev"; exit 2; }
 	@$(RUN) -m operate.cli drift --env $(ENV)
@@ -93,8 +99,8 @@ targets: setup   ## what workflows of a repository deploy, and as whom: make tar
 snapshots: setup   ## write the template snapshots anew, to be read in the pull request
 	CDK_VALIDATION=false $(RUN) -m tests.stacks.update_snapshots
 
-bench: setup     ## measure: tables for people, and last of each part one JSON line for machines
-	@for part in bench/*.py; do PYTHONPATH=model_code $(RUN) $$part || exit 1; done
+bench: setup     ## measure, all or PARTS="prepare loader": a table for people of each part, and last one JSON line for machines
+	@PYTHONPATH=model_code:. $(RUN) -m bench $(PARTS)
 
 parity: setup   ## the model's numbers against the published weights, where the Hub can be reached (else it ends with 2)
 	PYTHONPATH=model_code:. $(RUN) tests/model/parity.py

@@ -1,6 +1,6 @@
 """How fast proteins become token ids: a table for people, one JSON object on the last line for machines.
 
-    PYTHONPATH=model_code python bench/tokenizer.py
+    make bench PARTS=tokenizer
 
 One core, random proteins of the length given, as text and as bytes; the best of several rounds, since a shared machine
 only ever slows a run down. Wanted: at least 100 MB/s (a residue is a byte) at the lengths of real proteins.

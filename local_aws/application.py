@@ -29,6 +29,7 @@ from local_aws import (
     s3_buckets,
     scaling,
     scaling_types,
+    schedules,
 )
 from local_aws.ministack_hooks import ecr, existing
 from local_aws.ministack_hooks.cloudformation import bound_roles, join_in_conditions, run_in_threads
@@ -67,6 +68,7 @@ def run(ours: Settings) -> int:
     ecr.keep_layers(ours.endpoint_url)
     run_builds(builds.carry_out)
     refuse_builds(build_requests.check)
+    schedules.install()
     if ours.strict:
         from local_aws import strict  # it loads more of ministack: for those who asked for it
 

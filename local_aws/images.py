@@ -243,7 +243,7 @@ def _holds(folder: Path, bundle: zipfile.ZipFile, names: list[str]) -> bool:
 
 def _unpack(bundle: zipfile.ZipFile, names: list[str], folder: Path) -> None:
     """Put the files of a bundle, read-only, where `folder` is, whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)  # nothing was built here where the image came layer by layer
+    folder.parent.mkdir(parents=True, exist_ok=True)  # the first image may be a pushed one
     new = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
     for name in names:
         file = new / name

@@ -31,6 +31,7 @@ def install(ours: Settings) -> None:
     iam.end_sessions_of_remade_roles()
     iam.name_resources()
     encryption.tell_of_keys()
+    iam.tell_of_boundaries()
     cross_account.install()
     iam.watch_decisions(functools.partial(_record, recorder))
     iam.check_keys_of_objects(_ask_for_key)

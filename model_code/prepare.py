@@ -3,60 +3,38 @@
     launch.py prepare --recipe demo --init scratch --overrides '{"validation_share": 0.02}'
 
 reads every file below `processing/input/proteins/` and writes `processing/output/dataset/` (docs/seams.md has the
-manifest's form) and `processing/output/init/`, the weights that training begins with. Records pass one by one: what
-stays in memory is a 16-byte hash for each different protein. The same input gives the same bytes: files are taken in
-the order of their paths, and a protein's split follows from a hash of its residues.
+manifest's form) and `processing/output/init/`, the weights that training begins with. Proteins are sorted by a hash of
+their residues on the disk (sorted_runs.py), so memory does not grow with the corpus, exact duplicates meet, and the
+same proteins give the same shards, whatever files they came in and however many processes did the work (corpus.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
+import os
 import shutil
 import sys
-import time
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from amplify_lm import container, fasta, tokenizer
+from amplify_lm import clusters, container, corpus, fasta, tokenizer
+from amplify_lm.clusters import SplitMembers
 from amplify_lm.container import Container
-from amplify_lm.dataset import ShardWriter, offsets_file
+from amplify_lm.corpus import EXAMPLES, LEAST_BYTES_A_PROCESS, SPLITS, FileCensus, Shard, SourceCensus
+from amplify_lm.dataset import FORMAT, SOURCES, offsets_file
 from amplify_lm.settings import Recipe, SettingsError, parse_overrides, read_recipe
+from amplify_lm.sorted_runs import Runs
 
-SPLITS = ("train", "validation")
 SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-EXAMPLES = 20
-SECONDS_BETWEEN_LINES = 5.0
 QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
 
 
 class PrepareError(ValueError):
     """Input from which no dataset can be made."""
-
-
-@dataclass
-class Census:
-    """What was met on the way, for the manifest."""
-
-    records: int = 0
-    spaced_headers: int = 0
-    duplicates: int = 0
-    proteins: Counter[str] = field(default_factory=Counter)
-    residues: Counter[str] = field(default_factory=Counter)
-    lengths: Counter[int] = field(default_factory=Counter)
-    """Residues of a training protein → how many have that length."""
-    tokens: np.ndarray[Any, np.dtype[np.int64]] = field(
-        default_factory=lambda: np.zeros(len(tokenizer.VOCABULARY), np.int64)
-    )
-    """How often each token id stands in the training split."""
-    unknown: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    rejected_examples: list[dict[str, Any]] = field(default_factory=list)
 
 
 def main(box: Container, arguments: Sequence[str]) -> None:
@@ -79,6 +57,12 @@ def summary(manifest: dict[str, Any]) -> Iterator[str]:
     """What became of the records, for people: nothing is left out or changed without a word."""
     for split in SPLITS:
         yield f"{split}: {manifest['proteins'][split]:,} proteins, {manifest['residues'][split]:,} residues"
+    yield f"the split is by {manifest['split']['by']}"
+    if len(manifest["sources"]) > 1:
+        mix = (
+            f"{one['name']} {one['proteins']['train']:,} proteins × {one['weight']:g}" for one in manifest["sources"]
+        )
+        yield f"an epoch meets {', '.join(mix)}"
     if spaced := manifest["spaced_headers"]:
         yield f"{spaced:,} headers begin with a space, which is not taken for a part of the name"
     if duplicates := manifest["duplicates"]:
@@ -96,172 +80,213 @@ def summary(manifest: dict[str, Any]) -> Iterator[str]:
 # ---- proteins --------------------------------------------------------------------------------------------------------
 
 
-def prepare(source: Path, folder: Path, recipe: Recipe) -> dict[str, Any]:
+def prepare(source: Path, folder: Path, recipe: Recipe, processes: int | None = None) -> dict[str, Any]:
     """Turn the FASTA files below `source` into the dataset `folder`; returns its manifest, written last.
 
-    Raises PrepareError where there is nothing to train or validate on or too many records are refused, FastaError
-    where there are no files or one is not FASTA.
+    By default there are as many processes as there are cores and work for them; how many changes no byte. Beside
+    `folder` as much room is taken for a while as the residues need. Raises PrepareError where there is nothing to train
+    or validate on or too many records are refused, FastaError where there are no files or one is not FASTA,
+    ClusterError where clusters are wanted and cannot be made, OSError such as on a full disk.
     """
-    files = fasta.files_below(source)
+    files, sources = find_files(source, recipe.mix)
+    processes = processes or _processes(files)
     for split in SPLITS:
         shutil.rmtree(folder / split, ignore_errors=True)
-    census = Census()
-    with ShardWriter(folder / "train") as train, ShardWriter(folder / "validation") as validation:
-        writers = {"train": train, "validation": validation}
-        inputs = _read_all(files, source, writers, census, recipe.validation_share)
-    _check(census, recipe)
-    manifest = _manifest(inputs, writers, census, folder, recipe)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder.parent) as temporary:
+        scratch = Path(temporary)
+        tasks = [
+            corpus.FilesOfOne(files=share, runs=scratch / "runs", name=f"{number:03d}")
+            for number, share in enumerate(corpus.share_files(files, processes))
+        ]
+        print(f"[prepare] {len(files):,} files, {len(tasks)} at a time", flush=True)
+        read = list(corpus.in_processes(corpus.read_files, tasks, processes))
+        inputs = sorted((census for met, _ in read for census in met), key=lambda one: Path(one.file).as_posix())
+        _check_rejected(inputs, recipe)
+
+        names = tuple(task.name for task in tasks)
+        members, drawn_by = _split(scratch, names, recipe, processes)
+        ranges = corpus.shard_ranges(sum(one.residues for one in inputs))
+        shard_tasks = [
+            corpus.ShardTask(
+                runs=scratch / "runs",
+                names=names,
+                first=first,
+                end=end,
+                sources=len(sources),
+                splits=members,
+                folder=scratch / "shards" / f"{number:05d}",
+            )
+            for number, (first, end) in enumerate(ranges)
+        ]
+        duplicates = sum(left_out for _, left_out in read)
+        census = [SourceCensus() for _ in sources]
+        shards: list[Shard] = []
+        for written, met, left_out in corpus.in_processes(corpus.write_shards, shard_tasks, processes):
+            shards += written
+            duplicates += left_out
+            for whole, part in zip(census, met, strict=True):
+                whole.add(part)
+        _check_splits(census, sources, recipe)
+        listed = _put_in_place(shards, sources, folder)
+    weights = {name: recipe.mix.get(name, 1.0) for name in sources}
+    if recipe.mix:
+        _write_sources(census, weights, folder / "train")
+    manifest = {"format": FORMAT, "split": drawn_by, **_of_files(inputs), "duplicates": duplicates}
+    manifest |= {**_of_sources(census, weights), "shards": listed}
     partial = folder / "manifest.json.partial"
     partial.write_text(json.dumps(manifest, indent=1) + "\n")
     partial.replace(folder / "manifest.json")
     return manifest
 
 
-def _read_all(
-    files: list[Path], source: Path, writers: dict[str, ShardWriter], census: Census, validation_share: float
-) -> list[dict[str, Any]]:
-    """Write each protein met for the first time to its split; returns the manifest's list of inputs."""
-    inputs: list[dict[str, Any]] = []
-    seen: set[bytes] = set()
-    told = time.monotonic()
-    for number, path in enumerate(files, start=1):
-        name = path.relative_to(source).as_posix()
-        before = census.records
-        with path.open("rb") as raw:
-            hashing = _HashingReader(raw)
-            for record in fasta.read(hashing, name):
-                census.records += 1
-                census.spaced_headers += record.spaced
-                _take(record, name, writers, seen, census, validation_share)
-                if time.monotonic() - told > SECONDS_BETWEEN_LINES:
-                    told = time.monotonic()
-                    print(f"[prepare] {name}: {census.records:,} records", flush=True)
-        records = census.records - before
-        inputs.append({"file": name, "bytes": hashing.num_bytes, "sha256": hashing.sha256, "records": records})
-        print(f"[prepare] file {number} of {len(files)}, {name}: {records:,} records", flush=True)
-    return inputs
+def find_files(source: Path, mix: Mapping[str, float]) -> tuple[list[tuple[Path, str, int]], list[str]]:
+    """The files below a folder, by name, each with the number of its source; and the sources.
+
+    Raises PrepareError where the folders are not those of the mix, FastaError where there are no files.
+    """
+    sources = sorted(mix) or [""]
+    files = [(path, path.relative_to(source).as_posix()) for path in fasta.files_below(source)]
+    if not mix:
+        return [(path, name, 0) for path, name in files], sources
+    numbered = [(path, name, name.split("/")[0] if "/" in name else "") for path, name in files]
+    lost = [name for _, name, folder in numbered if folder not in mix]
+    empty = [name for name in sources if name not in {folder for _, _, folder in numbered}]
+    if lost or empty:
+        faults = [f"{lost[0]} lies in none of its folders (of {len(lost):,} files)"] if lost else []
+        faults += [f"folder {name}/ has no files" for name in empty]
+        raise PrepareError(f"mix of {', '.join(sources)}: {'; '.join(faults)}")
+    return [(path, name, sources.index(folder)) for path, name, folder in numbered], sources
 
 
-def _take(
-    record: fasta.Record,
-    file: str,
-    writers: dict[str, ShardWriter],
-    seen: set[bytes],
-    census: Census,
-    validation_share: float,
-) -> None:
-    try:
-        protein = fasta.clean(record.sequence, f"{file}, {record.where}")
-    except fasta.FastaError as refusal:
-        census.rejected[refusal.reason] += 1
-        if len(census.rejected_examples) < EXAMPLES:
-            example = {"file": file, "record": record.number, "name": record.name, "reason": refusal.reason}
-            census.rejected_examples.append({**example, "message": str(refusal)})
-        return
-    digest = hashlib.blake2b(protein.residues.encode(), digest_size=16).digest()
-    if digest in seen:
-        census.duplicates += 1
-        return
-    seen.add(digest)
-    split = split_of(digest, validation_share)
-    tokens = tokenizer.encode(protein.residues)
-    writers[split].write(tokens)
-    census.proteins[split] += 1
-    census.residues[split] += len(protein.residues)
-    if protein.num_unknown:
-        census.unknown.update(letter for letter in protein.residues if letter not in tokenizer.VOCABULARY)
-    if split == "train":
-        census.lengths[len(protein.residues)] += 1
-        census.tokens += np.bincount(tokens, minlength=len(census.tokens))
+def _processes(files: list[tuple[Path, str, int]]) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    work = sum(path.stat().st_size for path, _, _ in files) // LEAST_BYTES_A_PROCESS
+    return max(1, min(cores, work))
 
 
-def split_of(digest: bytes, validation_share: float) -> str:
-    """The split of a protein by its hash: the same wherever and however often it is prepared."""
-    return "validation" if int.from_bytes(digest[:8]) < validation_share * 2**64 else "train"
+def _split(
+    scratch: Path, names: tuple[str, ...], recipe: Recipe, processes: int
+) -> tuple[SplitMembers, dict[str, Any]]:
+    share = recipe.validation_share
+    by_cluster = recipe.split_by == "cluster" or (recipe.split_by == "auto" and clusters.is_there())
+    if not by_cluster:
+        return SplitMembers(share), {"by": "hash of the sequence", "validation_share": share}
+    with Runs(scratch / "runs", names) as runs:
+        members, said = clusters.cluster(runs, share, scratch / "clusters", processes)
+    return members, {"by": "cluster", "validation_share": share, **said}
 
 
-def _check(census: Census, recipe: Recipe) -> None:
-    rejected = sum(census.rejected.values())
-    if rejected > recipe.max_rejected_share * census.records:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in census.rejected.most_common())
+def _check_rejected(inputs: list[FileCensus], recipe: Recipe) -> None:
+    reasons: Counter[str] = sum((one.rejected for one in inputs), Counter())
+    rejected, records = reasons.total(), sum(one.records for one in inputs)
+    if rejected > recipe.max_rejected_share * records:
+        counted = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+        first = next(example for one in inputs for example in one.rejected_examples)
         raise PrepareError(
-            f"{rejected:,} of {census.records:,} records cannot be used ({reasons}), more than max_rejected_share "
-            f"({recipe.max_rejected_share:.1%}) allows; the first: {census.rejected_examples[0]['message']}"
+            f"{rejected:,} of {records:,} records cannot be used ({counted}), more than max_rejected_share "
+            f"({recipe.max_rejected_share:.1%}) allows; the first: {first['message']}"
         )
+
+
+def _check_splits(census: list[SourceCensus], sources: list[str], recipe: Recipe) -> None:
+    proteins: Counter[str] = sum((one.proteins for one in census), Counter())
     for split in SPLITS:
-        if not census.proteins[split]:
-            found = f"{sum(census.proteins.values()):,} different proteins, none of them in the {split} split"
+        if not proteins[split]:
+            found = f"{proteins.total():,} different proteins, none of them in the {split} split"
             wanted = f"more proteins or another validation_share (now {recipe.validation_share}) is wanted"
             raise PrepareError(f"{found}; {wanted}")
+    for name, one in zip(sources, census, strict=True):
+        if not one.proteins["train"]:
+            raise PrepareError(
+                f"source {name}/ has no protein to train on that the sources before it have not; take it out of the mix"
+            )
 
 
-def _manifest(
-    inputs: list[dict[str, Any]], writers: dict[str, ShardWriter], census: Census, folder: Path, recipe: Recipe
-) -> dict[str, Any]:
-    letters = [(token, int(count)) for token, count in zip(tokenizer.VOCABULARY, census.tokens, strict=True)]
+def _put_in_place(shards: list[Shard], sources: list[str], folder: Path) -> list[dict[str, Any]]:
+    """Move shards to their final names: those of a split numbered by source, then by hash. The manifest's list."""
+    listed: list[dict[str, Any]] = []
+    for split in SPLITS:
+        (folder / split).mkdir(parents=True)
+        # Sorting is stable: within a source the order of the ranges stays.
+        for number, shard in enumerate(sorted((s for s in shards if s.split == split), key=lambda s: s.source)):
+            path = folder / split / f"shard-{number:05d}.tokens"
+            shutil.move(shard.path, path)
+            shutil.move(offsets_file(shard.path), offsets_file(path))
+            listed.append(
+                {
+                    "file": path.relative_to(folder).as_posix(),
+                    "source": sources[shard.source],
+                    "sha256": shard.sha256,
+                    "index_sha256": shard.index_sha256,
+                    "proteins": shard.proteins,
+                    "tokens": shard.tokens,
+                }
+            )
+    return listed
+
+
+def _write_sources(census: list[SourceCensus], weights: Mapping[str, float], folder: Path) -> None:
+    """How the shards of a folder are mixed: all that the loader needs to know of it."""
+    listed = [
+        {"name": name, "weight": weight, "proteins": one.proteins["train"]}
+        for (name, weight), one in zip(weights.items(), census, strict=True)
+    ]
+    (folder / SOURCES).write_text(json.dumps(listed, indent=1) + "\n")
+
+
+def _of_files(inputs: list[FileCensus]) -> dict[str, Any]:
+    rejected: Counter[str] = sum((one.rejected for one in inputs), Counter())
     return {
-        "format": 1,
-        "split": {"by": "hash of the sequence", "validation_share": recipe.validation_share},
-        "inputs": inputs,
-        "proteins": {split: census.proteins[split] for split in SPLITS},
-        "residues": {split: census.residues[split] for split in SPLITS},
-        "lengths": length_quantiles(census.lengths),
-        "letter_counts": dict(letters[len(tokenizer.SPECIAL_TOKENS) :]),
-        "unknown": dict(sorted(census.unknown.items())),
-        "spaced_headers": census.spaced_headers,
-        "duplicates": census.duplicates,
-        "rejected": dict(sorted(census.rejected.items())),
-        "rejected_examples": census.rejected_examples,
-        "shards": [_shard(shard, folder) for split in SPLITS for shard in writers[split].shards],
+        "inputs": [
+            {"file": one.file, "bytes": one.bytes, "sha256": one.sha256, "records": one.records} for one in inputs
+        ],
+        "spaced_headers": sum(one.spaced_headers for one in inputs),
+        "rejected": dict(sorted(rejected.items())),
+        "rejected_examples": [example for one in inputs for example in one.rejected_examples][:EXAMPLES],
     }
 
 
-def length_quantiles(lengths: Counter[int]) -> dict[str, float]:
+def _of_sources(census: list[SourceCensus], weights: Mapping[str, float]) -> dict[str, Any]:
+    """Sums over the sources; what is the baseline of training, letters and lengths, weighed as training meets them."""
+    proteins: Counter[str] = sum((one.proteins for one in census), Counter())
+    residues: Counter[str] = sum((one.residues for one in census), Counter())
+    unknown: Counter[str] = sum((one.unknown for one in census), Counter())
+    tokens = np.zeros(len(tokenizer.VOCABULARY))
+    lengths: dict[int, float] = {}
+    for weight, one in zip(weights.values(), census, strict=True):
+        tokens += weight * one.tokens
+        for length, count in one.lengths.items():
+            lengths[length] = lengths.get(length, 0) + weight * count
+    letters = list(zip(tokenizer.VOCABULARY, np.rint(tokens).astype(int).tolist(), strict=True))
+    return {
+        "sources": [
+            {
+                "name": name,
+                "weight": weight,
+                "proteins": {split: one.proteins[split] for split in SPLITS},
+                "residues": {split: one.residues[split] for split in SPLITS},
+            }
+            for (name, weight), one in zip(weights.items(), census, strict=True)
+        ],
+        "proteins": {split: proteins[split] for split in SPLITS},
+        "residues": {split: residues[split] for split in SPLITS},
+        "lengths": length_quantiles(lengths),
+        "letter_counts": dict(letters[len(tokenizer.SPECIAL_TOKENS) :]),
+        "unknown": dict(sorted(unknown.items())),
+    }
+
+
+def length_quantiles(lengths: Mapping[int, float]) -> dict[str, float]:
     """Quantiles and mean of a histogram of lengths: each quantile is a length that occurs."""
     values = np.array(sorted(lengths))
     counts = np.array([lengths[value] for value in values.tolist()])
-    reached = np.cumsum(counts) / counts.sum()
+    reached = (
+        np.cumsum(counts) / np.cumsum(counts)[-1]
+    )  # ends in 1 exactly, also with weights that are no whole numbers
     quantiles = {name: int(values[np.searchsorted(reached, at)]) for name, at in QUANTILES.items()}
     return {**quantiles, "mean": round(float((values * counts).sum() / counts.sum()), 3)}
-
-
-def _shard(shard: Path, folder: Path) -> dict[str, Any]:
-    offsets = np.load(offsets_file(shard))
-    return {
-        "file": shard.relative_to(folder).as_posix(),
-        "sha256": _sha256(shard),
-        "index_sha256": _sha256(offsets_file(shard)),
-        "proteins": len(offsets) - 1,
-        "tokens": int(offsets[-1]),
-    }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class _HashingReader(io.RawIOBase):
-    """A binary stream that remembers the length and the SHA-256 of what was read through it."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-        self._hash = hashlib.sha256()
-        self.num_bytes = 0
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._raw.read(len(buffer))
-        buffer[: len(data)] = data
-        self._hash.update(data)
-        self.num_bytes += len(data)
-        return len(data)
 
 
 # ---- starting weights ------------------------------------------------------------------------------------------------

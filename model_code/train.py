@@ -3,7 +3,7 @@
     launch.py train       reads channels `train` (a dataset) and `init`, writes checkpoints and the finished model
 
 An interrupted run goes on from its newest good checkpoint as if it had never stopped: the order of the proteins, their
-windows and their masks are functions of the seed (dataset.py, masking.py), all else is in the checkpoint (resume.py).
+windows and their masks are functions of the seed (order.py, masking.py), all else is in the checkpoint (resume.py).
 Under torchrun the processes share out each step's proteins; how many there are changes nothing but the speed.
 """
 
@@ -34,11 +34,12 @@ from amplify_lm import (
     rules,
 )
 from amplify_lm.container import Container
-from amplify_lm.dataset import Place, Split, TrainingOrder
+from amplify_lm.dataset import Split
 from amplify_lm.distributed import Processes
 from amplify_lm.loss import MaskedLoss, loss_batch, sample, validate
 from amplify_lm.masking import MaskingRule
 from amplify_lm.model import Amplify
+from amplify_lm.order import Place, TrainingOrder
 from amplify_lm.settings import Recipe, SettingsError, parse_overrides, read_recipe
 
 HYPERPARAMETERS = ("recipe", "overrides", "script")
@@ -80,7 +81,7 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
     resume.create_state(optimizer)
 
     # ---- what an earlier run left
-    progress = resume.Progress(0, 0, 0, 0.0, 0, [], recipe.to_dict(), dataset.manifest_digest(data))
+    progress = resume.Progress(0, 0, 0, 0, 0.0, 0, [], recipe.to_dict(), dataset.manifest_digest(data))
     if processes.is_first and (path := resume.newest(box.checkpoints, say)):
         found = resume.read_progress(path)
         resume.check_same_run(found, progress, path)
@@ -101,7 +102,8 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
 
     # ---- loop
     order = TrainingOrder(
-        training, recipe.window, recipe.tokens_per_step, recipe.seed, Place(progress.epoch, progress.index)
+        *(training, recipe.window, recipe.tokens_per_step, recipe.seed),
+        Place(progress.epoch, progress.index, progress.ahead),
     )
     step, curve = progress.step, list(progress.curve)
     seconds, residues_seen, skipped = progress.seconds, progress.residues, progress.skipped
@@ -210,8 +212,8 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
             began = time.perf_counter()
             place = order.place
             progress = resume.Progress(
-                *(step, place.epoch, place.index, seconds, residues_seen, list(curve), recipe.to_dict()),
-                *(progress.dataset, skipped, best[1], best[0]),
+                *(step, place.epoch, place.index, place.ahead, seconds, residues_seen, list(curve)),
+                *(recipe.to_dict(), progress.dataset, skipped, best[1], best[0]),
             )
             writer.save(progress, model, optimizer)
             stopwatch.skip(began)

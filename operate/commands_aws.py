@@ -1,7 +1,7 @@
 """Commands about AWS itself: this machine's (up, down, demo), what is deployed (deploy, status), and doctor."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from getpass import getuser
@@ -16,11 +16,12 @@ from rich.table import Table
 from local_aws import server
 from operate import aws as aws_access
 from operate import demo as the_demo
-from operate import deployment, doctor, release_watch, releases, retained
+from operate import deployment, doctor, pin_check, release_watch, releases, retained
 from operate.cdk import Cdk
 from operate.errors import OperateError, is_refusal
 from operate.screen import Step, shown, watched
 from operate.settings import ROOT, Settings, environment_named, neighbours_of
+from stacks.release import SHADOW
 
 app = typer.Typer()
 LONGEST_DEPLOYMENT_S = 9 * 3600  # SageMaker itself gives a deployment up to eight hours
@@ -134,31 +135,52 @@ def deploy(
     settings: Settings = context.obj
     aws = aws_access.connect(environment_named(env), settings)
     cdk = _cdk(aws, settings)
-    pin = releases.read(settings.releases, env)
+    pins = [pin for name in (env, f"{env}{SHADOW}") if (pin := releases.read(settings.releases, name))]
+    recorded = bool(pins) and neighbours_of(env).any  # by the release role, which looks at all that is pinned
+    if not recorded:
+        _hold(aws, pins)
     if assembly is not None:
-        as_it_lies = replace(cdk, assembly=assembly)
-        _deploy_recorded(as_it_lies, pin, partial(as_it_lies.deploy_in_the_open, reviewed=True))
-        return
-    if pin:
-        releases.hold_to_pin(aws, pin)
+        cdk = replace(cdk, assembly=assembly)
+        go: Callable[[str], None] = partial(cdk.deploy_in_the_open, reviewed=True)
+    else:
+        _prepare(cdk, bootstrap=aws.is_local and settings.local_user is None)  # it is the administrator's
+        go = partial(_deploy_quietly, cdk) if yes else cdk.deploy_in_the_open
+    if aws.is_local:
+        with watched(Step(out, "deploy")) as step:
+            cdk.deploy(f"{env}/*", lambda line: step.show(f"cdk deploy: {line}"), method="direct")
+    elif recorded:
+        _deploy_recorded(cdk, pins, go)
+    else:
+        go(f"{env}/*")
+    if not recorded:
+        _hold(aws, pins)  # once more: SageMaker reads package and artefact at moments of its own
+    if assembly is not None:
+        return  # who deploys in a workflow sees nothing itself
+    if pins:
+        deployment.check_serves(aws, pins[0]["model_package_arn"])
+    status(context, env)
+
+
+def _prepare(cdk: Cdk, *, bootstrap: bool) -> None:
+    """The assembly, and what an earlier deployment left behind."""
     with watched(Step(out, "deploy")) as step:
         step.show("cdk synth")
         cdk.synth(lambda line: step.show(f"cdk synth: {line}"))
-        if aws.is_local:
-            if settings.local_user is None:  # bootstrapping is the administrator's
-                cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
-            retained.take_over(cdk, step.show, step.say)
-            cdk.deploy(f"{env}/*", lambda line: step.show(f"cdk deploy: {line}"), method="direct")
-        else:
-            retained.take_over(cdk, step.show, step.say)
-    if not aws.is_local:
-        _deploy_recorded(
-            cdk, pin, lambda stacks: _deploy_quietly(cdk, stacks) if yes else cdk.deploy_in_the_open(stacks)
-        )
-    if pin:
-        deployment.check_serves(aws, pin["model_package_arn"])
-        releases.hold_to_pin(aws, pin)  # once more: it may have been changed before SageMaker read it
-    status(context, env)
+        if bootstrap:
+            cdk.bootstrap(lambda line: step.show(f"cdk bootstrap: {line}"))
+        retained.take_over(cdk, step.show, step.say)
+
+
+def _hold(aws: aws_access.Aws, pins: Sequence[releases.Pin]) -> None:
+    """Hold what is registered and stored to the pins, as far as these credentials may look."""
+    try:
+        for pin in pins:
+            pin_check.check_in_place(aws, pin)
+    except ClientError as error:
+        if not is_refusal(error):
+            raise
+        told = error.response["Error"]["Message"]
+        out.print(f"Not looked at whether the release is as it was approved: {told}", highlight=False, soft_wrap=True)
 
 
 def _deploy_quietly(cdk: Cdk, stacks: str) -> None:
@@ -166,19 +188,17 @@ def _deploy_quietly(cdk: Cdk, stacks: str) -> None:
         cdk.deploy(stacks, step.show, limit_s=LONGEST_DEPLOYMENT_S)
 
 
-def _deploy_recorded(cdk: Cdk, pin: releases.Pin | None, deploy: Callable[[str], None]) -> None:
-    """Deploy an account's stacks; watched, judged and recorded where the environment has a record of releases."""
-    env = cdk.aws.environment.name
-    if pin is None or not neighbours_of(env).any:
-        deploy(f"{env}/*")
-        return
-    role = f"{cdk.aws.environment.resource_name}-release"
+def _deploy_recorded(cdk: Cdk, pins: Sequence[releases.Pin], deploy: Callable[[str], None]) -> None:
+    """Deploy an account's stacks; watched, judged and recorded by the role for that."""
+    env, role = cdk.aws.environment.name, f"{cdk.aws.environment.resource_name}-release"
     try:
         aws = cdk.aws.acting_as(role)
     except OperateError:
         deploy(f"{env}/promotion")  # an environment of before: the role that watches the rest comes first
         aws = cdk.aws.acting_as(role)
-    release_watch.deploy(aws, pin, getuser(), lambda: deploy(f"{env}/*"), lambda line: out.print(line, highlight=False))
+    release_watch.deploy(
+        aws, pins[0], getuser(), lambda: deploy(f"{env}/*"), lambda line: out.print(line, highlight=False), *pins[1:]
+    )
 
 
 @app.command()

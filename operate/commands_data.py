@@ -24,7 +24,7 @@ app.add_typer(weights_app, name="weights")
 @data_app.command("add")
 def data_add(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(help="FASTA files, plain or gzipped.")],
+    files: Annotated[list[Path], typer.Argument(help="FASTA files: plain, gzip or zstd.")],
     held_out: Annotated[bool, typer.Option("--held-out", help="Only to be scored, never trained on.")] = False,
     env: Env = "local",
 ) -> None:

@@ -1,9 +1,11 @@
 """Commands about releases: forward (`promote`), back (`rollback`), and what is where (`releases`, `lineage`)."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from getpass import getuser
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +38,10 @@ def promote(
         list[str] | None,
         typer.Option(metavar="GATE=WHY", help="Answer for a gate that is shut: the reviewer reads why."),
     ] = None,
+    carry: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Lay branch, title and text there, for who opens the pull request."),
+    ] = None,
 ) -> None:
     """Copy an environment's release into the account of the next, and write its pin on a branch, with a pull request's
     text. It never deploys: merging does. Credentials are those of the target's account."""
@@ -60,6 +66,11 @@ def promote(
     with watched(Step(out, "promote")) as step:
         done = promotion.run(step.say, settings.state / "promotions")
     out.print(f"Branch {done.branch}: {done.title}", highlight=False, soft_wrap=True)
+    if carry is not None:
+        Repository.of(settings.releases).carry(done.branch, carry)
+        (carry / "title").write_text(done.title, encoding="utf-8")
+        shutil.copyfile(done.text, carry / "text.md")
+        return
     out.print(f"The pull request's text is in {shown(done.text)}. Push the branch and open it:", highlight=False)
     command = f"git push -u origin {done.branch} && gh pr create --head {done.branch}"
     out.print(f'{command} --title "{done.title}" --body-file {done.text}', highlight=False, soft_wrap=True)

@@ -24,7 +24,7 @@ def add(s3: Any, bucket: str, prefix: Prefix, path: Path, *, folder: str = "") -
     Raises OperateError for what does not even begin like FASTA: it would only fail later, in a job. The records
     themselves are judged there, by the rules that training goes by.
     """
-    fasta.check_beginning(path)
+    fasta.check_for_upload(path)
     key = f"{prefix}/{folder}{path.name}"
     return f"s3://{bucket}/{key}", not _put(s3, bucket, key, path)
 

@@ -1,5 +1,6 @@
 """FASTA as the command sees it: records to send on. The container cleans and judges them; nothing is decided twice."""
 
+import contextlib
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,14 @@ def read(path: Path) -> list[Protein]:
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise OperateError(f"{path} is damaged: {error}.", todo="Give a FASTA file, plain or gzipped.") from None
     return [_record(number, part) for number, part in enumerate(text.strip()[1:].split("\n>"), start=1)]
+
+
+def check_for_upload(path: Path) -> None:
+    """As `check_beginning`; what zstd compressed is for `prepare` to read, which has the library for it."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(4) == b"\x28\xb5\x2f\xfd":
+            return
+    check_beginning(path)
 
 
 def check_beginning(path: Path) -> None:

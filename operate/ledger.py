@@ -7,9 +7,7 @@ in Parameter Store, and beside the history for the account that releases go to n
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -17,11 +15,10 @@ from botocore.exceptions import ClientError
 
 from operate import deployment, releases
 from operate.aws import Aws
-from operate.errors import OperateError
+from operate.claim import Claim
 from operate.releases import Pin
 
-HISTORY, LIVE, CLAIM = "releases/history/", "releases/live.json", "releases/promoting.json"
-STALE_SECONDS = 3600.0  # of a claim: whoever holds one longer has gone
+HISTORY, LIVE = "releases/history/", "releases/live.json"
 
 Outcome = Literal["live", "failed"]
 Entry = dict[str, Any]
@@ -93,31 +90,9 @@ class Ledger:
         """Put a document below `releases/`."""
         self._put(key, document)
 
-    @contextmanager
-    def claimed(self, what: str, by: str) -> Iterator[None]:
-        """Promote alone. Raises OperateError where somebody else does, and says who: of two, one is told."""
-        tag = self._claim({"what": what, "by": by, "at": time.time()})
-        try:
-            yield
-        finally:
-            self._put(CLAIM, {"done": True}, IfMatch=tag)
-
-    def _claim(self, mine: dict[str, Any]) -> str:
-        s3 = self._aws.client("s3")
-        try:
-            found = s3.get_object(Bucket=self._bucket, Key=CLAIM)
-            theirs = json.loads(found["Body"].read())
-            if not theirs.get("done") and time.time() - theirs["at"] < STALE_SECONDS:
-                raise _taken(theirs)
-            condition = {"IfMatch": found["ETag"]}
-        except s3.exceptions.NoSuchKey:
-            condition = {"IfNoneMatch": "*"}
-        try:
-            return str(self._put(CLAIM, mine, **condition)["ETag"])
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-                raise
-            raise _taken(self._read(CLAIM) or {"what": "a release", "by": "somebody"}) from None
+    def claimed(self, what: str, by: str) -> Claim:
+        """Promote alone, as long as this context is open."""
+        return Claim(self._aws.client("s3"), self._bucket, what, by)
 
     @property
     def _parameter(self) -> str:
@@ -126,10 +101,9 @@ class Ledger:
     def _read(self, key: str) -> Entry | None:
         return read_json(self._aws.client("s3").get_object, self._bucket, key)
 
-    def _put(self, key: str, document: dict[str, Any], **condition: str) -> Any:
+    def _put(self, key: str, document: dict[str, Any]) -> None:
         body = json.dumps(document, indent=1).encode()
-        put = self._aws.client("s3").put_object
-        return put(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json", **condition)
+        self._aws.client("s3").put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
 
 
 def read_json(get_object: Callable[..., Any], bucket: str, key: str) -> dict[str, Any] | None:
@@ -141,10 +115,3 @@ def read_json(get_object: Callable[..., Any], bucket: str, key: str) -> dict[str
             return None
         raise
     return found
-
-
-def _taken(claim: dict[str, Any]) -> OperateError:
-    return OperateError(
-        f"{claim['by']} is promoting {claim['what']} at this moment; one of two wins, and it is not this one.",
-        todo="See what came of it (`amplify releases`), then promote again if yours is still wanted.",
-    )

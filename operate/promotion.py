@@ -54,7 +54,7 @@ class Promotion:
         repository = Repository.of(self.releases)
         pin, before = self._pins(repository)
         ledger = Ledger.of(self.aws)
-        with ledger.claimed(f"version {pin['model_package_version']} of {self.source.name}", self.by):
+        with ledger.claimed(f"version {pin['model_package_version']} of {self.source.name}", self.by) as claim:
             source = Source(aws=self.aws, environment=self.source, pin=pin)
             gates = self._gates(source, before, say)
             sha256, image = pin["artifact"]["sha256"], pin["image_digest"]
@@ -64,11 +64,14 @@ class Promotion:
                     todo="Review and merge it; or delete it, and promote again.",
                 )
             promoted = self._copy(source, before, say)
+            claim.check()
             title = title_of(promoted, self.source, self.target)
             branch = repository.branch(self.target.name, promoted, title)
             text = texts / f"{branch.replace('/', '-')}.md"
             text.parent.mkdir(parents=True, exist_ok=True)
-            text.write_text(body_of(promoted, before, gates, self.target), encoding="utf-8")
+            text.write_text(
+                body_of(promoted, before, gates, self.target, repository.review_of(branch)), encoding="utf-8"
+            )
         return Promoted(pin=promoted, branch=branch, title=title, text=text)
 
     def _pins(self, repository: Repository) -> tuple[Pin, Pin | None]:

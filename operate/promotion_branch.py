@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from operate.promotion_gates import Gate
 from operate.releases import Pin, as_text
 from stacks.config import Environment
 
-REVIEW = "<link to the review that the pull request gets: `make review`, or the comment of the review workflow>"
+FORGE = re.compile(r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)([\w.-]+)[:/](?:\d+/)?([\w.-]+/[\w.-]+?)(?:\.git)?/?")
+"""A remote, as git writes it: host, owner and name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +79,27 @@ class Repository:
         _git(self.top, "update-ref", f"refs/heads/{name}", commit, "0" * 40)
         return name
 
+    def carry(self, branch: str, folder: Path) -> None:
+        """Lay a branch into a folder, for a clone that has what it begins from: its name, and git's own bundle."""
+        folder.mkdir(parents=True, exist_ok=True)
+        _git(self.top, "bundle", "create", str((folder / "branch.bundle").resolve()), f"HEAD..{branch}", branch)
+        (folder / "branch").write_text(branch, encoding="utf-8")
+
+    def review_of(self, branch: str) -> str:
+        """How a reviewer sees what the branch does: the comparison, and the command that tells what it changes."""
+        base = _git(self.top, "branch", "--show-current").strip() or "HEAD"
+        commands = f"`make review BASE={base} HEAD={branch}`; where workflows run, their comment has that page."
+        remote = _git(self.top, "remote", "get-url", "origin", may_fail=True).strip()
+        found = FORGE.fullmatch(remote)
+        return f"https://{found[1]}/{found[2]}/compare/{base}...{branch}\n\n{commands}" if found else commands
+
 
 def title_of(pin: Pin, source: Environment, target: Environment) -> str:
     version = pin["promoted_from"]["model_package_arn"].rpartition("/")[2]
     return f"Promote {pin['recipe']}, version {version} of {source.name}, to {target.name}"
 
 
-def body_of(pin: Pin, before: Pin | None, gates: Sequence[Gate], target: Environment) -> str:
+def body_of(pin: Pin, before: Pin | None, gates: Sequence[Gate], target: Environment, review: str) -> str:
     """The pull request's text: what changes, on what evidence, and how to go back."""
     evaluation, earlier = pin["evaluation"], before["evaluation"] if before else None
     rows = [
@@ -105,7 +121,7 @@ def body_of(pin: Pin, before: Pin | None, gates: Sequence[Gate], target: Environ
         f"endpoint's alarms can take back.\n\n"
         f"| | in {target.name} now | after the merge |\n|---|---|---|\n{table}\n\n"
         f"### Gates\n{passed}\n\n"
-        f"### Review\n{REVIEW}\n\n"
+        f"### Review\n{review}\n\n"
         f"### Going back\n`amplify rollback --env {target.name}` writes the pin of now again.\n"
     )
 

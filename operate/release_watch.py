@@ -9,16 +9,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from botocore.exceptions import ClientError
 
-from operate import deployment, golden
+from operate import deployment, golden, pin_check
 from operate.aws import Aws
 from operate.errors import OperateError
 from operate.golden import Golden, WrongAnswerError
 from operate.ledger import Ledger, read_json, release_id
-from operate.releases import HashedStream, Pin, hold_to_pin, split_uri
+from operate.pin_check import Found
+from operate.releases import Pin, split_uri
 
 POLL_SECONDS = 1.0
 MOVING = ("Creating", "Updating", "RollingBack", "SystemUpdating")
@@ -46,8 +47,9 @@ class Seen:
         return f"{self.asked.total()} golden requests answered while it went over: {counts or 'none'}"
 
 
-def check_before(aws: Aws, ledger: Ledger, pin: Pin) -> None:
-    """Raises OperateError for a release that failed before, one that nobody approves any more, and changed bytes."""
+def check_before(aws: Aws, ledger: Ledger, pin: Pin) -> Found:
+    """Raises OperateError for a release that failed before, one that nobody approves any more, changed bytes, and
+    copies without the answers that they were promoted with."""
     env = aws.environment.name
     if reason := ledger.failure_of(pin):
         raise OperateError(
@@ -55,22 +57,13 @@ def check_before(aws: Aws, ledger: Ledger, pin: Pin) -> None:
             todo="It is not deployed again as it is. Mend the cause and promote or approve anew, or "
             f"`amplify rollback --env {env}`: then the pin is another.",
         )
-    hold_to_pin(aws, pin)
-    wanted, (bucket, key) = pin["artifact"], split_uri(pin["artifact"]["s3_uri"])
-    found = HashedStream(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"]).rest()
-    if found != wanted["sha256"]:
+    found = pin_check.check(aws, pin)
+    if pin["promoted_from"] is not None and golden_of(aws, pin) is None:
         raise OperateError(
-            f"{wanted['s3_uri']} has SHA-256 {found}, and the release names {wanted['sha256']}: tampered with.",
-            todo=f"Find out who wrote there (access logs); the approved object is version {wanted['version_id']}.",
+            f"The golden answers of release {release_id(pin)} are gone: {golden.key_of(pin)}.",
+            todo="Bring that object's last version back: recorded anew here, nobody would see a difference.",
         )
-    ecr = aws.client("ecr")
-    image_id = {"imageDigest": pin["image_digest"]}
-    try:
-        ecr.describe_images(repositoryName=aws.environment.resource_name, imageIds=[image_id])
-    except ecr.exceptions.ImageNotFoundException:
-        raise OperateError(
-            f"The repository has no image {pin['image_digest']}.", todo="Promote again: it copies the image."
-        ) from None
+    return found
 
 
 class Watch:
@@ -142,19 +135,16 @@ class Watch:
             self._aws.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=[metric])
 
 
-def deploy(aws: Aws, pin: Pin, by: str, go: Callable[[], None], say: Say) -> None:
+def deploy(aws: Aws, pin: Pin, by: str, go: Callable[[], None], say: Say, shadow: Pin | None = None) -> None:
     """Run `go`, which deploys, under a watch; then keep the release as live or failed. `aws` is in its release role.
 
     Raises OperateError where the release is not to be deployed, does not go live, or answers other than it should.
     """
-    ledger = Ledger.of(aws)
-    check_before(aws, ledger, pin)
+    ledger, env = Ledger.of(aws), aws.environment.name
+    found = check_before(aws, ledger, pin)
+    beside = pin_check.check(aws, shadow) if shadow is not None else None
     live = ledger.live_in_bucket()
-    if live is not None and live["release"] == release_id(pin):
-        go()
-        deployment.check_serves(aws, pin["model_package_arn"])
-        deployment.check_configuration(aws)
-        return
+    again = live is not None and live["release"] == release_id(pin)
     promotion = aws.environment.promotion
     tolerance = promotion.tolerance if promotion else 0.0
     new, old = golden_of(aws, pin), golden_of(aws, live["pin"]) if live else None
@@ -167,21 +157,33 @@ def deploy(aws: Aws, pin: Pin, by: str, go: Callable[[], None], say: Say) -> Non
             failure = error
     if seen.asked:
         say(seen.text)
-    reason = _why_not_live(aws, pin, seen, failure)
-    if reason is not None:
-        ledger.write(pin, "failed", by, reason)
-        raise OperateError(
-            f"Release {release_id(pin)} did not go live: {reason}",
-            todo=f"What was there before answers on. `amplify rollback --env {aws.environment.name}` writes its pin "
-            "again; this one is not deployed a second time as it is.",
-            log_tail=failure.log_tail if failure else "",
-        )
+
+    def fail(what: str, reason: str, todo: str) -> NoReturn:
+        if again:  # the release is not at fault, but the settings that it was deployed with
+            todo = f"Mend what was changed with it, or take that back: `git revert`, `amplify deploy --env {env}`."
+        else:
+            ledger.write(pin, "failed", by, reason)
+        log_tail = failure.log_tail if failure else ""
+        raise OperateError(f"Release {release_id(pin)} {what}: {reason}", todo=todo, log_tail=log_tail)
+
+    if reason := _why_not_live(aws, pin, seen, failure):
+        back = f"What was there before answers on. `amplify rollback --env {env}` writes its pin again; this one is not"
+        fail("did not go live", reason, f"{back} deployed a second time as it is.")
     if failure is not None:  # the stacks failed, and not by this release: it was not touched
         raise failure
-    smoke = _answers_as_recorded(aws, pin, new, tolerance, ledger, by)
-    say(smoke)
-    ledger.write(pin, "live", by, smoke=smoke)
-    say(f"release {release_id(pin)} is live")
+    try:
+        pin_check.check_again(aws, pin, found)
+        if shadow is not None and beside is not None:
+            pin_check.check_again(aws, shadow, beside)
+        smoke = _answers_as_recorded(aws, pin, new, tolerance, ledger) if seen.moved or not again else None
+    except OperateError as error:
+        back = f"Take it back now: `amplify rollback --env {env}`, commit, deploy."
+        fail("is in service, and is not what it should be", error.message, back)
+    if smoke is not None:
+        say(smoke)
+    if not again:
+        ledger.write(pin, "live", by, smoke=smoke or "")
+        say(f"release {release_id(pin)} is live")
 
 
 def _why_not_live(aws: Aws, pin: Pin, seen: Seen, failure: OperateError | None) -> str | None:
@@ -206,28 +208,21 @@ def _failure_reason(aws: Aws) -> str | None:
     return reason
 
 
-def _answers_as_recorded(aws: Aws, pin: Pin, new: Golden | None, tolerance: float, ledger: Ledger, by: str) -> str:
+def _answers_as_recorded(aws: Aws, pin: Pin, new: Golden | None, tolerance: float, ledger: Ledger) -> str:
     """Ask everything once more of the whole new fleet, and say what came; where the model was made, that is the
-    recording. Raises OperateError for wrong answers."""
+    recording. Raises WrongAnswerError."""
     name, runtime = aws.environment.resource_name, aws.runtime()
-    try:
-        if new is None:
-            recorded = golden.record(runtime, name, pin)
-            if not golden.is_finite(list(recorded.answers)):
-                raise WrongAnswerError("answers hold numbers that are none")
-            bucket, _ = split_uri(pin["artifact"]["s3_uri"])
-            ledger.keep(golden.key_of(pin), recorded.as_json())
-            return f"{name} answered {len(recorded.answers)} golden requests, which are kept in {bucket}"
-        told = golden.agree([golden.ask(runtime, name, one) for one in new.requests], new, tolerance)
-        if told is not None:
-            raise WrongAnswerError(told)
-        return f"{name} answered {len(new.requests)} golden requests as {new.endpoint} did"
-    except WrongAnswerError as error:
-        ledger.write(pin, "failed", by, error.message)
-        raise OperateError(
-            f"Release {release_id(pin)} is in service, and answers wrongly: {error.message}",
-            todo=f"Take it back now: `amplify rollback --env {aws.environment.name}`, commit, deploy.",
-        ) from None
+    if new is None:
+        recorded = golden.record(runtime, name, pin)
+        if not golden.is_finite(list(recorded.answers)):
+            raise WrongAnswerError("answers hold numbers that are none")
+        bucket, _ = split_uri(pin["artifact"]["s3_uri"])
+        ledger.keep(golden.key_of(pin), recorded.as_json())
+        return f"{name} answered {len(recorded.answers)} golden requests, which are kept in {bucket}"
+    told = golden.agree([golden.ask(runtime, name, one) for one in new.requests], new, tolerance)
+    if told is not None:
+        raise WrongAnswerError(told)
+    return f"{name} answered {len(new.requests)} golden requests as {new.endpoint} did"
 
 
 def golden_of(aws: Aws, pin: Pin) -> Golden | None:

@@ -180,40 +180,6 @@ def is_registered(aws: Aws, pin: Pin) -> bool:
     return True
 
 
-def hold_to_pin(aws: Aws, pin: Pin) -> None:
-    """Raises OperateError where the registry does not have the package as the pin has it: who may approve a package may
-    change what it holds too, and SageMaker serves what the package says at that moment."""
-    arn, env = pin["model_package_arn"], aws.environment.name
-    if not is_registered(aws, pin):
-        raise OperateError(
-            f"The release pin of {env} names {arn}, which is not in the registry.",
-            todo="Approve a model that is (`amplify approve`), or delete its pin to do without endpoint.",
-        )
-    package = aws.client("sagemaker").describe_model_package(ModelPackageName=arn)
-    if package["ModelApprovalStatus"] != "Approved":
-        raise OperateError(
-            f"{arn} is {package['ModelApprovalStatus']}: somebody took the approval back.",
-            todo="Approve it again (`amplify approve`), or pin another.",
-        )
-    if changed := changed_since(package, pin):
-        raise OperateError(
-            f"{arn} is not what was approved: {'; '.join(changed)}.",
-            todo="Find out who changed it (CloudTrail: UpdateModelPackage), and approve a model anew.",
-        )
-
-
-def changed_since(package: dict[str, Any], pin: Pin) -> list[str]:
-    """What a package holds otherwise than its pin says."""
-    containers = package["InferenceSpecification"]["Containers"]
-    if len(containers) != 1:
-        return [f"it has {len(containers)} containers, and had one"]
-    found = (str(containers[0].get("Image")).rpartition("@")[2], containers[0].get("ModelDataUrl"))
-    wanted = (pin["image_digest"], pin["artifact"]["s3_uri"])
-    names = ("its image", "its model")
-    told = zip(names, found, wanted, strict=True)
-    return [f"{name} is {now}, and {then} was approved" for name, now, then in told if now != then]
-
-
 def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str, before: Pin | None) -> Pin:
     [container] = package["InferenceSpecification"]["Containers"]
     evaluation, image = _evaluation(aws, package), _image(aws, container["Image"])

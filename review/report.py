@@ -13,7 +13,18 @@ from review.costs import Cost
 from review.page import page
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level, worst
-from review.sides import PACKAGES, RefusedError, Side, changed_paths, side, synthesise_both, working_tree
+from review.sides import (
+    DELIVERED_BY,
+    JUDGES,
+    PACKAGES,
+    RefusedError,
+    Side,
+    changed_paths,
+    is_among,
+    side,
+    synthesise_both,
+    working_tree,
+)
 
 EXIT_OK, EXIT_FAILED, EXIT_GATE = 0, 1, 3
 NODE_MODULES = Path(__file__).resolve().parent.parent / "node_modules"
@@ -62,13 +73,39 @@ def review_of(request: Request, base: Side, head: Side) -> Review:
         remark = Remark(rule="policy.refused", environment="", stack="", what=str(error))
         return Review(base=names[0], head=names[1], remarks=[remark], refusal=str(error))
     result = compare(before, after, environments, names, NODE_MODULES)
-    paths = [path for path in changed_paths(request.repository, base, head) if path in PACKAGES]
-    if not paths:
-        return result
-    both = f"{' and '.join(paths)} changed, and both sides were synthesised with what is installed here"
-    what = f"{both}: what other versions make of the same code is not on this page, but in tests/snapshots"
-    remark = Remark(rule="policy.packages", environment="", stack="", what=what)
-    return replace(result, remarks=[*result.remarks, remark])
+    changed = changed_paths(request.repository, base, head)
+    remarks = [
+        Remark(rule=rule, environment="", stack="", what=what.format(_listed(paths)))
+        for rule, where, what in BESIDE_TEMPLATES
+        if (paths := [path for path in changed if is_among(path, where)])
+    ]
+    return replace(result, remarks=[*result.remarks, *remarks])
+
+
+BESIDE_TEMPLATES = (  # rule, where, what is said of what changed there
+    (
+        "policy.packages",
+        PACKAGES,
+        "{} changed, and both sides were synthesised with what is installed here: what other versions make of the same "
+        "code is not on this page, but in tests/snapshots",
+    ),
+    (
+        "permissions.delivery",
+        DELIVERED_BY,
+        "{} changed: what runs there has the rights to deploy, and no template shows it; read the difference",
+    ),
+    (
+        "policy.judge",
+        JUDGES,
+        "{} changed, by which this page is made: read the difference, and do not take its word for it",
+    ),
+)
+
+
+def _listed(paths: list[str]) -> str:
+    """Up to three by name."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return " and ".join(paths) if len(paths) < 3 else ", ".join(paths[:3]) + more
 
 
 def _name(one: Side) -> str:

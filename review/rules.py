@@ -55,6 +55,7 @@ RULES: dict[str, tuple[Area, Level]] = {
     "data.retention": ("destructive", "look"),
     "data.kept_longer": ("destructive", "ok"),
     # ---- broadening: identities of the account
+    "permissions.delivery": ("broadening", "look"),
     "permissions.every_action": ("broadening", "stop"),
     "permissions.every_resource": ("broadening", "stop"),
     "permissions.all_but": ("broadening", "stop"),
@@ -150,6 +151,7 @@ RULES: dict[str, tuple[Area, Level]] = {
     "policy.error": ("policy", "stop"),
     "policy.unexplained": ("policy", "stop"),
     "policy.packages": ("policy", "look"),
+    "policy.judge": ("policy", "look"),
     "policy.new_reason": ("policy", "look"),
     "policy.warning": ("policy", "look"),
     "policy.explained": ("policy", "ok"),

@@ -33,6 +33,10 @@ JUDGED_BY = ("tests/stacks/test_nag.py",)
 """Where the reasons of accepted findings are: a new reason is read in a review too."""
 PACKAGES = ("requirements.txt", "constraints.txt")
 """What synthesises. Both sides are made with what is installed here, so a change of these shows in no template."""
+DELIVERED_BY = (".github/workflows", "Makefile", "package.json", "package-lock.json")
+"""What runs with the rights to deploy, and is in no template."""
+JUDGES = ("review",)
+"""What the page itself is made by."""
 DELIVERY = "delivery"
 """The stage beside the environments: whom the accounts trust to deploy."""
 SYNTHESISE = Path(__file__).with_name("synthesise.py")
@@ -88,7 +92,7 @@ def synthesise_both(repository: Path, base: Side, head: Side, cache: Path) -> tu
 
     Raises RefusedError, with the side and its own message, where one cannot be synthesised.
     """
-    touched_paths = [path for path in changed_paths(repository, base, head) if _is(path, (*DEPLOYED, *JUDGED_BY))]
+    touched_paths = [path for path in changed_paths(repository, base, head) if is_among(path, (*DEPLOYED, *JUDGED_BY))]
     nothing = Assembly(stacks={}, assets={})
     if not touched_paths:
         return nothing, nothing, []
@@ -97,10 +101,11 @@ def synthesise_both(repository: Path, base: Side, head: Side, cache: Path) -> tu
         pins = _pins(before), _pins(after)
         known = [name for name in dict.fromkeys([*settings[1], *settings[0]]) if name != DELIVERY]
         wanted = known
-        code_is_the_same = all(_is(path, PER_ENVIRONMENT) for path in touched_paths)
+        code_is_the_same = all(is_among(path, PER_ENVIRONMENT) for path in touched_paths)
         if code_is_the_same:
             touched = {name for name in known if _differs(name, *settings)}
-            touched |= {name for name in known if _exchanges_releases(name, touched, *settings)}
+            elsewhere = {name for name in touched if _is_elsewhere(name, *settings)}
+            touched |= {name for name in known if _exchanges_releases(name, elsewhere, *settings)}
             wanted = [name for name in known if name in touched or _pin_differs(name, *pins)]
         served = {name for of_side in pins for name in of_side}
         stand_ins = [name for name in known if name not in served]
@@ -226,6 +231,12 @@ def _differs(name: str, before: Json, after: Json) -> bool:
     return bool(before.get(name) != after.get(name))
 
 
+def _is_elsewhere(name: str, *sides: Json) -> bool:
+    """Whether what others say of it in their policies is something else now."""
+    before, after = ([(side.get(name) or {}).get(key) for key in ("account", "region", "promotion")] for side in sides)
+    return before != after
+
+
 def _exchanges_releases(name: str, touched: set[str], *sides: Json) -> bool:
     """Whether its policies name one of these: whom releases come from, or go to."""
     for settings in sides:
@@ -285,7 +296,7 @@ def _laid_out(repository: Path, side: Side) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _is(path: str, parts: Sequence[str]) -> bool:
+def is_among(path: str, parts: Sequence[str]) -> bool:
     return any(path == part or path.startswith(f"{part}/") for part in parts)
 
 

@@ -19,7 +19,7 @@ from stacks.config.delivery import (
     deploy_role_name,
     drift_role_name,
 )
-from stacks.constructs.account_role import release_role_name
+from stacks.constructs.account_role import promotion_role_name, release_role_name
 from stacks.delivery_rights import BOUNDED, BOUNDED_MODELS
 from stacks.drift_rights import drift_statements
 from stacks.people import BOOTSTRAP_ROLES
@@ -111,8 +111,10 @@ class DeliveryStack(cdk.Stack):
         )
         account, region = environment.account, environment.region
         bootstrap = [self._iam(f"role/cdk-hnb659fds-{one}-role-{account}-{region}") for one in BOOTSTRAP_ROLES]
-        watch = self._iam(f"role/{release_role_name(environment)}")  # asks golden requests, and keeps the record
-        role.add_to_policy(iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[*bootstrap, watch]))
+        ours = [self._iam(f"role/{release_role_name(environment)}")]  # asks golden requests, and keeps the record
+        if environment.promotion is not None:
+            ours.append(self._iam(f"role/{promotion_role_name(environment)}"))  # copies; the pull request is GitHub's
+        role.add_to_policy(iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[*bootstrap, *ours]))
 
     def _drift_role(self, environment: Environment) -> None:
         """By the branch and not by an environment of GitHub: those of production wait for approval every night."""

@@ -75,7 +75,7 @@ class MonitoringStack(cdk.Stack):
 
         role = ServiceRole(self, "DriftRole", description="Reads captured requests and the model, writes a report")
         role.read(bucket, captured)
-        role.read_object(bucket, release.artifact_key)
+        role.read_input(bucket, release.artifact_key)
         role.write(bucket, REPORTS)
         role.use_key(storage.key, writes=True, volumes=not has_local_disk(drift.instance_type))
         role.run_as_container(self._registry.repository, **PROCESSING_JOBS)

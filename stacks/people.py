@@ -10,6 +10,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.config import Environment
+from stacks.constructs.account_role import release_role_name
 from stacks.constructs.people_policy import PeoplePolicy
 from stacks.drift_rights import drift_statements
 from stacks.registry import RegistryStack
@@ -32,12 +33,15 @@ class PeopleStack(cdk.Stack):
         storage: StorageStack,
         registry: RegistryStack,
         image_build_arn: str | None,
+        recorded: bool = False,
         **kwargs: Any,
     ) -> None:
+        """`recorded`: the environment takes part in promotion, and its release role watches what is deployed."""
         super().__init__(
             scope, id, description="AMPLIFY: what trainers, approvers, deployers and auditors may", **kwargs
         )
         self._name, self._storage, self._registry = environment.resource_name, storage, registry
+        self._release_role = release_role_name(environment) if recorded else None
         people = environment.people
         self.trainer: PeoplePolicy | None = None
         if image_build_arn is not None:
@@ -103,13 +107,12 @@ class PeopleStack(cdk.Stack):
         """No change of its own: what is deployed is what the CDK's roles and the execution role of CloudFormation may.
         What `amplify deploy` looks at is read: whether the release is registered, and what the endpoint then serves.
         """
-        policy.do(
-            "sts:AssumeRole",
-            on=[
-                f"arn:{self.partition}:iam::{self.account}:role/cdk-hnb659fds-{role}-role-{self.account}-{self.region}"
-                for role in BOOTSTRAP_ROLES
-            ],
-        )
+        roles = [f"cdk-hnb659fds-{role}-role-{self.account}-{self.region}" for role in BOOTSTRAP_ROLES]
+        roles += [self._release_role] if self._release_role is not None else []
+        policy.do("sts:AssumeRole", on=[f"arn:{self.partition}:iam::{self.account}:role/{role}" for role in roles])
+        if self._release_role is None:  # else that role reads what is released; here its version has to do
+            listed = {"StringLike": {"s3:prefix": ["runs/*/model/*"]}}
+            policy.do("s3:ListBucketVersions", on=[self._storage.artifact_bucket.bucket_arn], where=listed)
         policy.do("sagemaker:DescribeModelPackage", on=[policy.arn("sagemaker", f"model-package/{self._name}/*")])
         if image_build_arn is not None:
             artifacts = self._storage.artifact_bucket

@@ -104,6 +104,7 @@ class AmplifyStage(cdk.Stage):
             storage=storage,
             registry=registry,
             image_build_arn=training.image_build_arn if training is not None else None,
+            recorded=neighbours.any,
         )
         promotion: PromotionStack | None = None
         if neighbours.any:

@@ -27,6 +27,10 @@ Answer = tuple[int, dict[str, str], bytes]
 _caller: ContextVar[str] = ContextVar("caller", default="")  # the access key of the request that is being answered
 _more_context: ContextVar[Context] = ContextVar("more_context", default=MappingProxyType({}))
 
+_out_of_bounds: ContextVar[bool] = ContextVar("out_of_bounds", default=False)  # why the request is refused
+
+OUT_OF_BOUNDS = "no permissions boundary allows it"
+NO_IDENTITY_POLICY, NO_BOUNDARY = "no identity-based policy allows", "no permissions boundary allows"
 LOG_STREAM_ACTIONS = {"CreateLogStream", "DeleteLogStream", "PutLogEvents", "GetLogEvents"}
 LOG_TAG_ACTIONS = {"TagResource", "UntagResource", "ListTagsForResource"}
 METRIC_OPERATION = "/service/GraniteServiceVersion20100801/operation/"
@@ -94,7 +98,47 @@ def _decision(access_key: str, action: str, resource: str, context: Context, ref
     message = iam_actions.identity_denial_message(
         action, refused.principal_arn, resource, explicit_deny=refused.decision == "Deny"
     )
+    if refused.reason == OUT_OF_BOUNDS:
+        message = message.replace(NO_IDENTITY_POLICY, NO_BOUNDARY)
     return Decision(allowed=False, code="AccessDenied", message=message, **about)
+
+
+class _Boundary(list[Any]):
+    """The statements of a permissions boundary, to be told from a session's own policies."""
+
+
+def tell_of_boundaries() -> None:
+    """Say of a call that a permissions boundary alone refuses that the boundary does, as AWS says it.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+    """
+    boundary_of, evaluate = iam_evaluator._permissions_boundary, iam_evaluator.evaluate
+    enforce, answer = iam_evaluator.enforce, iam_actions.access_denied_response
+
+    def _permissions_boundary(*whose: Any) -> list[Any]:
+        return [_Boundary(one) for one in boundary_of(*whose)]
+
+    def _evaluate(asked: Any, policies: Any, *limits: Any) -> Any:
+        result = evaluate(asked, policies, *limits)
+        if result.decision == "ImplicitDeny" and evaluate(asked, policies).decision == "Allow":
+            bounds = [limit for limit in limits if isinstance(limit, _Boundary)]
+            if any(evaluate(asked, bound).decision != "Allow" for bound in bounds):
+                result.reason = OUT_OF_BOUNDS
+        return result
+
+    def _enforce(*about: Any, **more: Any) -> Any:
+        refused = enforce(*about, **more)
+        _out_of_bounds.set(getattr(refused, "reason", "") == OUT_OF_BOUNDS)
+        return refused
+
+    def _access_denied_response(*about: Any, **more: Any) -> Any:
+        status, headers, body = answer(*about, **more)
+        if _out_of_bounds.get():
+            body = body.replace(NO_IDENTITY_POLICY.encode(), NO_BOUNDARY.encode())
+        return status, headers, body
+
+    iam_evaluator._permissions_boundary, iam_evaluator.evaluate = _permissions_boundary, _evaluate
+    iam_evaluator.enforce, iam_actions.access_denied_response = _enforce, _access_denied_response
 
 
 def caller() -> str:

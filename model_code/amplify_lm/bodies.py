@@ -161,7 +161,7 @@ def _line_inputs(text: str) -> Iterator[Input]:
 
 
 def _fasta_inputs(body: bytes) -> Iterator[Input]:
-    if body.startswith(b"\x1f\x8b"):  # unpacked, six megabytes may be six gigabytes
+    if fasta.is_compressed(body):  # unpacked, six megabytes may be six gigabytes
         raise _bad_body("compressed FASTA is not taken here; send it as plain text")
     try:
         for record in fasta.read(io.BytesIO(body)):

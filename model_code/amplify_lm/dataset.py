@@ -1,12 +1,8 @@
-"""Proteins on disk as tokens, and the order in which training meets them.
+"""Proteins on disk as tokens, and windows of them.
 
 A split is a folder of shards. `shard-00000.tokens` holds the proteins' token ids (uint8, `<bos>` and `<eos>` included)
 one after the other, `shard-00000.offsets.npy` the n + 1 bounds between them. Both are memory-mapped: opening a corpus
 reads nothing but headers, and a protein is read when its turn comes.
-
-An epoch is a permutation of all proteins, a function of (seed, epoch). A step takes the next proteins of it up to a
-budget of tokens, so the place in the data is two numbers, and says nothing about how many processes there are:
-they share out each step's proteins among them.
 """
 
 from __future__ import annotations
@@ -21,9 +17,11 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import masking
-
 SHARD_TOKENS = 256 << 20
+FORMAT = 2
+"""Of a dataset. Format 1 had its proteins in the order of the files and one source; it is read as it was."""
+SOURCES = "sources.json"
+"""Beside the shards of a mix: its sources in the order of the shards, `[{"name", "weight", "proteins"}]`."""
 
 
 class DatasetError(ValueError):
@@ -39,11 +37,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:
         manifest = json.loads(path.read_text())
+        version = manifest["format"]
         shards = {folder / shard["file"]: shard["tokens"] for shard in manifest["shards"]}
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing; a dataset made by `prepare` is wanted") from None
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not the manifest of a dataset: {error!r}") from None
+    if version not in range(1, FORMAT + 1):
+        wanted = f"up to {FORMAT} can be read here; prepare the dataset anew, or use the code that it was made by"
+        raise DatasetError(f"{path}: its format is {version!r}, {wanted}")
     for shard, tokens in shards.items():
         if not shard.is_file() or shard.stat().st_size != tokens:
             raise DatasetError(f"{shard} is missing or has not the {tokens} bytes that the manifest says")
@@ -51,24 +53,30 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 class ShardWriter:
-    """Writes one split, a protein at a time; starts a new shard where one is full."""
+    """Writes one split; starts a new shard where one is full."""
 
     def __init__(self, folder: Path, shard_tokens: int = SHARD_TOKENS) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.shard_tokens = shard_tokens
         self.shards: list[Path] = []
-        self._offsets = [0]
+        self._lengths: list[NDArray[np.int64]] = []
+        self._tokens = 0  # of the shard at hand
         self._file: BinaryIO | None = None
 
     def write(self, tokens: NDArray[np.uint8]) -> None:
-        if self._file is None or self._offsets[-1] + len(tokens) > self.shard_tokens:
+        """One protein."""
+        self.write_many(tokens, np.array([len(tokens)], np.int64))
+
+    def write_many(self, tokens: NDArray[np.uint8] | bytes, lengths: NDArray[np.int64]) -> None:
+        """Proteins of these lengths, one after the other in `tokens`; they come into one shard."""
+        if self._file is None or self._tokens + len(tokens) > self.shard_tokens:
             self.close()
             self.shards.append(self.folder / f"shard-{len(self.shards):05d}.tokens")
             self._file = self.shards[-1].open("wb")
-            self._offsets = [0]
-        self._file.write(tokens.tobytes())
-        self._offsets.append(self._offsets[-1] + len(tokens))
+        self._file.write(tokens if isinstance(tokens, bytes) else tokens.tobytes())
+        self._lengths.append(lengths)
+        self._tokens += len(tokens)
 
     def __enter__(self) -> Self:
         return self
@@ -80,8 +88,9 @@ class ShardWriter:
         """Finish the shard at hand; a split of no proteins has no shards."""
         if self._file is not None:
             self._file.close()
-            np.save(offsets_file(self.shards[-1]), np.array(self._offsets, np.int64))
-            self._file = None
+            offsets = np.concatenate([[0], np.cumsum(np.concatenate(self._lengths))])
+            np.save(offsets_file(self.shards[-1]), offsets.astype(np.int64))
+            self._file, self._lengths, self._tokens = None, [], 0
 
 
 def offsets_file(shard: Path) -> Path:
@@ -102,9 +111,11 @@ class Split:
             if shard.stat().st_size != offsets[-1]:
                 found = f"{shard.stat().st_size} bytes, its index says {offsets[-1]}"
                 raise DatasetError(f"{shard}: {found}; copy or prepare the dataset anew")
-            self._tokens.append(np.memmap(shard, np.uint8, mode="r"))
-            self._offsets.append(offsets)
+            # As plain arrays: a slice of a memmap is one too, and costs ten times as much to make.
+            self._tokens.append(np.asarray(np.memmap(shard, np.uint8, mode="r")))
+            self._offsets.append(np.asarray(offsets))
         self._first = np.concatenate([[0], np.cumsum([len(offsets) - 1 for offsets in self._offsets])])
+        self.sources = _read_sources(folder / SOURCES, len(self))
 
     def __len__(self) -> int:
         return int(self._first[-1])
@@ -128,10 +139,40 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Proteins first … first + proteins - 1 of a split, and how often an epoch meets each."""
+
+    first: int
+    proteins: int
+    weight: float
+
+    @property
+    def per_epoch(self) -> int:
+        """Proteins of it in an epoch."""
+        return max(1, round(self.weight * self.proteins))
+
+
+def _read_sources(path: Path, proteins: int) -> tuple[Source, ...]:
+    """The sources of a split; without the file it is one."""
+    if not path.exists():
+        return (Source(0, proteins, 1.0),)
+    try:
+        counts = [(int(one["proteins"]), float(one["weight"])) for one in json.loads(path.read_text())]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} does not say how sources are mixed: {error!r}; prepare the dataset anew") from None
+    if sum(count for count, _ in counts) != proteins or not all(count > 0 and weight > 0 for count, weight in counts):
+        found = ", ".join(f"{count:,} × {weight:g}" for count, weight in counts)
+        raise DatasetError(f"{path}: {found} do not make the {proteins:,} proteins beside it; prepare the dataset anew")
+    first = np.cumsum([0, *(count for count, _ in counts)]).tolist()
+    return tuple(Source(start, count, weight) for start, (count, weight) in zip(first, counts, strict=False))
+
+
+@dataclass(frozen=True, slots=True)
 class Windows:
     """n stretches of proteins, all fields [n] int64."""
 
     epochs: NDArray[np.int64]
+    """How often the protein's whole source came before: the epoch's number, where the source's weight is 1"""
     proteins: NDArray[np.int64]
     starts: NDArray[np.int64]
     """The first token of each, counted from the protein's `<bos>`"""
@@ -162,58 +203,6 @@ class Windows:
     @classmethod
     def joined(cls, parts: list[Windows]) -> Windows:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where training stands in its data: the next protein of an epoch's order."""
-
-    epoch: int = 0
-    index: int = 0
-
-
-class TrainingOrder:
-    """Hands out the windows of one step after another. `place` is all there is to save and restore."""
-
-    def __init__(self, split: Split, window: int, tokens_per_step: int, seed: int, place: Place | None = None) -> None:
-        self.split = split
-        self.window = window
-        self.tokens_per_step = tokens_per_step
-        self.seed = seed
-        self.place = place or Place()
-        self._permutation_epoch = -1
-        self._permutation = np.empty(0, np.int64)
-
-    def next_step(self) -> Windows:
-        """The longest run of coming proteins whose windows fit the budget; it may cross into the next epoch."""
-        parts: list[Windows] = []
-        room = self.tokens_per_step
-        while True:
-            windows, filled = self._next_of_epoch(room)
-            parts.append(windows)
-            room -= int(windows.lengths.sum())
-            if filled:
-                return Windows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Windows.__slots__))
-
-    def _next_of_epoch(self, room: int) -> tuple[Windows, bool]:
-        """What fits of the epoch at hand, and whether the next protein was too much (else the epoch ended)."""
-        epoch, index = self.place.epoch, self.place.index
-        # A protein has three tokens at least, so more candidates than this cannot fit.
-        proteins = self._order(epoch)[index : index + room // 3 + 1]
-        lengths = self.split.lengths(proteins)
-        fits = int(np.searchsorted(np.cumsum(np.minimum(lengths, self.window)), room, side="right"))
-        proteins, lengths = proteins[:fits], lengths[:fits]
-        filled = index + fits < len(self.split)
-        self.place = Place(epoch, index + fits) if filled else Place(epoch + 1, 0)
-        epochs = np.full(fits, epoch, np.int64)
-        starts = masking.window_starts(masking.protein_keys(self.seed, epochs, proteins), lengths, self.window)
-        return Windows.of(epochs, proteins, starts, np.minimum(lengths, self.window), lengths), filled
-
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        if self._permutation_epoch != epoch:
-            self._permutation = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
-            self._permutation_epoch = epoch
-        return self._permutation
 
 
 def share_out(windows: Windows, shares: int) -> list[Windows]:

@@ -1,4 +1,4 @@
-"""Proteins as people write them: FASTA text, plain or gzip, to clean residues.
+"""Proteins as people write them: FASTA text, plain, gzip or zstd, to clean residues.
 
 Two steps, because two kinds of trouble exist. `read` takes a file apart into records and stops at a file that is not
 FASTA, is binary, or breaks off. `clean` judges one sequence by the rules of this project: white space goes, letters
@@ -6,7 +6,8 @@ become upper case, one `*` at the end (a stop codon) is dropped, and anything el
 sequence. `|` between two chains of one complex is kept, as the tokenizer has a token for it. Letters outside the
 tokenizer's alphabet (X, U, O, Z, J) are kept too and counted as unknown.
 
-Requests and corpora go through the same two functions, so that a protein means the same in training and serving.
+Requests and held-out proteins go through these two functions, corpora through `fasta_blocks.py`, which does the same to
+megabytes at once and is held to them by its tests: a protein means the same in training and serving.
 """
 
 from __future__ import annotations
@@ -14,23 +15,34 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
+import numpy as np
+
 from .tokenizer import count_unknown
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Reason = Literal["unreadable", "empty", "inner_stop", "not_a_residue", "empty_chain"]
 
 READY = "READY"  # an object of that name begins a run where an environment asks for it: it is no FASTA
 
+LONGEST = 64 << 20  # bytes of one record; the longest protein known has 45,212 residues
+
 _BLOCK_BYTES = 1 << 20
 _WHITE_SPACE = b" \t\r\n\v\f"
-_CONTROL = bytes(set(range(32)) - set(_WHITE_SPACE)) + b"\x7f"
 _UTF8_MARK = b"\xef\xbb\xbf"
-_UNREAD_COMPRESSIONS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zX": "xz", b"PK\x03\x04": "zip"}
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_UNREAD_COMPRESSIONS = {b"BZh": "bzip2", b"\xfd7zX": "xz", b"PK\x03\x04": "zip"}
 _REFUSED_CHARACTER = re.compile(r"[^A-Za-z|]")
 _EMPTY_CHAIN = re.compile(r"^\||\|\||\|$")
 
@@ -48,6 +60,16 @@ class FastaError(ValueError):
         self.reason: Reason = reason
         self.where = where
         self.position = position
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its way from one process to another, which an exception with named arguments does not find by itself."""
+        return _same_error, (str(self), self.reason, self.where, self.position)
+
+
+def _same_error(text: str, reason: Reason, where: str, position: int | None) -> FastaError:
+    error = FastaError(text, reason=reason, where="")
+    error.where, error.position = where, position
+    return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +121,78 @@ def clean(sequence: str, where: str = "sequence") -> CleanSequence:
 
 
 def read(source: Path | BinaryIO | io.RawIOBase, name: str = "") -> Iterator[Record]:
-    """Yield the records of a FASTA file or binary stream, plain or gzip (told by its first bytes, not by its name).
+    """Yield the records of a FASTA file or binary stream: plain, gzip or zstd, as its first bytes (not its name) say.
 
     `name` is what errors call the source; a path names itself. A stream stays open. Raises FastaError where the
-    source is not FASTA, holds control characters, or is a damaged or truncated gzip file; OSError where it cannot be
-    opened.
+    source is not FASTA, holds control characters, or is a damaged or truncated compressed file; OSError where it cannot
+    be opened.
     """
     if isinstance(source, Path):
         with source.open("rb") as stream:
             yield from read(stream, name or str(source))
         return
-    buffered = io.BufferedReader(cast(Any, source))  # any object with readinto() will do
-    number = 0
+    with whole_records(source, name) as text:
+        for piece in text:
+            for record in piece[1:].split(b"\n>"):
+                text.records += 1
+                yield record_of(record, text.records)
+
+
+def is_compressed(start: bytes) -> bool:
+    """Whether the first bytes are those of a compressed file that `read` unpacks."""
+    return start.startswith((_GZIP, _ZSTD))
+
+
+class FastaText:
+    """A stream's text in pieces of about a megabyte, each of whole records: it begins with the `>` of one."""
+
+    def __init__(self, stream: io.BufferedReader[Any], source: str) -> None:
+        self.source = source
+        self.records = 0
+        """Records met so far: whoever takes the pieces apart counts them, errors name them."""
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        stream = _decompressed(self._stream, self.source)
+        rest = b""
+        offset = 0
+        while block := stream.read(_BLOCK_BYTES):
+            _check_text(block, offset, self.source)
+            if not rest:
+                block = self._beginning(block, offset)
+            offset += len(block)
+            # Only what is new, and the byte before it, can hold the beginning of another record.
+            searched = max(len(rest) - 1, 0)
+            rest += block
+            if (end := rest.rfind(b"\n>", searched) + 1) > 0:
+                yield rest[:end]
+                rest = rest[end:]
+            if len(rest) > LONGEST:
+                message = f"longer than {LONGEST >> 20} MB; a protein is wanted, not a genome"
+                where = f"{self.source}, record {self.records + 1}"
+                raise FastaError(message, reason="unreadable", where=where)
+        if rest:
+            yield rest
+
+    def _beginning(self, block: bytes, offset: int) -> bytes:
+        text = (block.removeprefix(_UTF8_MARK) if not offset else block).lstrip(_WHITE_SPACE)
+        if text and not text.startswith(b">"):
+            found = text[:30].decode("utf-8", "replace")
+            message = f"not FASTA: it begins with {found!r}, a header line '>name' is wanted"
+            raise FastaError(message, reason="unreadable", where=self.source)
+        return text
+
+
+@contextmanager
+def whole_records(source: BinaryIO | io.RawIOBase, name: str = "") -> Iterator[FastaText]:
+    """The text of a binary stream, which stays open. Raises FastaError as `read` does, for as long as it is read."""
+    buffered = io.BufferedReader(cast(Any, source), _BLOCK_BYTES)  # any object with readinto() will do
+    text = FastaText(buffered, name)
     try:
-        for number, text in enumerate(_record_texts(_decompressed(buffered, name), name), start=1):
-            yield _record(text, number)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        where = f"{name}, after record {number}" if name else f"after record {number}"
-        message = f"damaged or truncated gzip file ({error}); compress or copy it anew"
+        yield text
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
+        where = f"{name}, after record {text.records}" if name else f"after record {text.records}"
+        message = f"damaged or truncated compressed file ({error}); compress or copy it anew"
         raise FastaError(message, reason="unreadable", where=where) from None
     finally:
         buffered.detach()
@@ -131,7 +207,7 @@ def files_below(folder: Path) -> list[Path]:
     shown = {name: path for name, path in paths.items() if not any(part.startswith(".") for part in name.parts)}
     shown.pop(Path(READY), None)
     if not shown:
-        message = "no files; FASTA files (plain or gzip) are wanted, at any depth"
+        message = "no files; FASTA files (plain, gzip or zstd) are wanted, at any depth"
         raise FastaError(message, reason="unreadable", where=str(folder))
     return [shown[name] for name in sorted(shown, key=Path.as_posix)]
 
@@ -140,37 +216,29 @@ def _decompressed(stream: io.BufferedReader[Any], source: str) -> BinaryIO:
     start = stream.peek(4)[:4]
     for magic, method in _UNREAD_COMPRESSIONS.items():
         if start.startswith(magic):
-            message = f"this is a {method} file; give plain or gzip-compressed FASTA"
+            message = f"this is a {method} file; give FASTA, plain or compressed by gzip or zstd"
             raise FastaError(message, reason="unreadable", where=source)
-    readable = gzip.GzipFile(fileobj=stream) if start.startswith(b"\x1f\x8b") else stream
-    return cast(BinaryIO, readable)
+    if start.startswith(_GZIP):
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+    if start.startswith(_ZSTD):
+        return cast(BinaryIO, zstd.ZstdFile(stream))
+    return cast(BinaryIO, stream)
 
 
-def _record_texts(stream: BinaryIO, source: str) -> Iterator[bytes]:
-    """Cut the stream at each `>` that begins a line. Works on blocks, which is far faster than line by line."""
-    rest: bytes | None = None
-    offset = 0
-    while block := stream.read(_BLOCK_BYTES):
-        if len(block.translate(None, _CONTROL)) != len(block):
-            at = next(i for i, byte in enumerate(block) if byte in _CONTROL)
-            message = f"binary data (byte 0x{block[at]:02x} at offset {offset + at}); FASTA is text"
-            raise FastaError(message, reason="unreadable", where=source)
-        offset += len(block)
-        if rest is None:
-            if not (block := block.removeprefix(_UTF8_MARK).lstrip(_WHITE_SPACE)):
-                continue
-            if not block.startswith(b">"):
-                found = block[:30].decode("utf-8", "replace")
-                message = f"not FASTA: it begins with {found!r}, a header line '>name' is wanted"
-                raise FastaError(message, reason="unreadable", where=source)
-            rest, block = b"", block[1:]
-        *whole, rest = (rest + block).split(b"\n>")
-        yield from whole
-    if rest is not None:
-        yield rest
+def _check_text(block: bytes, offset: int, source: str) -> None:
+    """Refuse control characters, which no FASTA file has: a quick look at all bytes, a slow one where it finds any."""
+    data = np.frombuffer(block, np.uint8)
+    control = data - np.uint8(14) < 18  # 14 … 31: smaller values have come around to large ones
+    control |= data < 9
+    control |= data == 127
+    if control.any():
+        at = int(control.argmax())
+        message = f"binary data (byte 0x{block[at]:02x} at offset {offset + at}); FASTA is text"
+        raise FastaError(message, reason="unreadable", where=source)
 
 
-def _record(text: bytes, number: int) -> Record:
+def record_of(text: bytes, number: int) -> Record:
+    """The record of a text that begins after its `>`."""
     header, _, body = text.partition(b"\n")
     words = header.decode("utf-8", "replace").split(maxsplit=1)
     # latin-1 maps each byte to one character, so that positions stay right and `clean` can name what it refuses.

@@ -56,20 +56,20 @@ class Masked:
 
 def protein_keys(seed: int, epochs: NDArray[np.int64], proteins: NDArray[np.int64]) -> U64:
     """One 64-bit key for each (epoch, protein), [n] each; the root of all that is random about that protein."""
-    keys = _mix(np.full(len(proteins), seed, np.uint64))
-    keys = _mix(keys ^ _mix(epochs.astype(np.uint64)))
-    return _mix(keys + _GOLDEN * (proteins.astype(np.uint64) + np.uint64(1)))
+    keys = mix(np.full(len(proteins), seed, np.uint64))
+    keys = mix(keys ^ mix(epochs.astype(np.uint64)))
+    return mix(keys + _GOLDEN * (proteins.astype(np.uint64) + np.uint64(1)))
 
 
 def window_starts(keys: U64, lengths: NDArray[np.int64], window: int) -> NDArray[np.int64]:
     """Where each protein's window begins, [n]: uniform over the places it can stand, 0 for a protein that fits."""
     places = np.maximum(lengths - window, 0) + 1
-    return (_mix(keys ^ _GOLDEN) % places.astype(np.uint64)).astype(np.int64)
+    return (mix(keys ^ _GOLDEN) % places.astype(np.uint64)).astype(np.int64)
 
 
 def mask(tokens: NDArray[np.uint8], keys: U64, positions: NDArray[np.int64], rule: MaskingRule) -> Masked:
     """Mask a packed batch. `keys` and `positions` [T]: each token's protein key and place in the whole protein."""
-    bits = _mix(keys + _GOLDEN * (positions.astype(np.uint64) + np.uint64(1)))
+    bits = mix(keys + _GOLDEN * (positions.astype(np.uint64) + np.uint64(1)))
     chosen = (_draw(bits, 0) < rule.mask_share) & (tokens > EOS)
     rows = np.flatnonzero(chosen)
     targets = tokens[rows]
@@ -89,7 +89,7 @@ def _draw(bits: U64, which: int) -> NDArray[np.float64]:
     return field.astype(np.float64) / (1 << _BITS)
 
 
-def _mix(x: U64) -> U64:
+def mix(x: U64) -> U64:
     """The finaliser of SplitMix64 (Steele, Lea & Flood 2014): every input bit turns each output bit with chance 1/2."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

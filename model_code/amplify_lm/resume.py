@@ -48,7 +48,8 @@ class Progress:
     """Steps done."""
     epoch: int
     index: int
-    """The next protein: see dataset.Place."""
+    ahead: int
+    """The place in the data: see order.Place."""
     seconds: float
     """Time spent training so far, over all interruptions."""
     residues: int
@@ -134,8 +135,12 @@ def newest(folder: Path, say: Any = print) -> Path | None:
 
 
 def read_progress(path: Path) -> Progress:
+    """What a checkpoint knows besides tensors. Raises ValueError for one of an older form."""
     with safe_open(path, "pt") as file:
         header = file.metadata()
+    if missing := [name for name in Progress.__slots__ if name not in header]:
+        wanted = "go on with the code that wrote it, or begin anew in another checkpoint folder"
+        raise ValueError(f"checkpoint {path} is of an older form, without {', '.join(missing)}; {wanted}")
     return Progress(**{name: json.loads(header[name]) for name in Progress.__slots__})
 
 

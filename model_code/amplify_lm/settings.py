@@ -70,6 +70,8 @@ RULE_THRESHOLDS = {
 }
 """Rules that watch a run (rules.py) → the setting that each is held to."""
 _RANDOM_TOKENS = ("residues", "vocabulary")
+_SPLIT_BY = ("auto", "cluster", "hash")
+_WEIGHTS = (0.001, 1000.0)
 
 
 class SettingsError(ValueError):
@@ -93,8 +95,14 @@ class Recipe:
 
     validation_share: float = 0.01
     """Share of the proteins that `prepare` sets aside, chosen by a hash of the sequence."""
+    split_by: Literal["auto", "cluster", "hash"] = "auto"
+    """What is drawn for validation: a cluster of relatives (wants MMseqs2), or each protein by itself. `auto`: clusters
+    where the program is there; the manifest says which it was."""
     max_rejected_share: float = 0.05
     """`prepare` stops when more than this share of the records cannot be used."""
+    mix: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Folder at the top of the input → how often an epoch meets each of its proteins: 1 once, 0.25 every fourth epoch,
+    3 three times. Every file has to lie in one of the folders. Without a mix all files are one source."""
 
     window: int
     """Tokens of a training window; a longer protein is cut to a random window, another one in each epoch."""
@@ -168,6 +176,9 @@ class Recipe:
             faults.append(f"mask_token_share + random_token_share is {total}, at most 1 is wanted")
         if self.random_tokens not in _RANDOM_TOKENS:
             faults.append(f"random_tokens is {self.random_tokens!r}, one of {', '.join(_RANDOM_TOKENS)} is wanted")
+        if self.split_by not in _SPLIT_BY:
+            faults.append(f"split_by is {self.split_by!r}, one of {', '.join(_SPLIT_BY)} is wanted")
+        faults += self._faults_of_the_mix()
         if self.window > self.max_length:
             faults.append(f"window is {self.window}, at most max_length ({self.max_length}) is wanted")
         for name in ("tokens_per_step", "tokens_per_pass"):
@@ -183,6 +194,16 @@ class Recipe:
             faults.append(str(fault))
         if faults:
             raise SettingsError("; ".join(faults))
+
+    def _faults_of_the_mix(self) -> list[str]:
+        low, high = _WEIGHTS
+        faults = [
+            f"mix: the weight of {name!r} is {weight!r}, {low} to {high} is wanted"
+            for name, weight in self.mix.items()
+            if not low <= weight <= high
+        ]
+        names = [name for name in self.mix if not name or "/" in name or name.startswith(".")]
+        return faults + [f"mix: {name!r} is no name of a folder at the top of the input" for name in names]
 
     @property
     def stop_on_rules(self) -> tuple[str, ...]:
@@ -206,7 +227,11 @@ class Recipe:
         """Build a recipe from a JSON object, strictly. Raises SettingsError with every fault found."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
         faults = [_unknown(key, list(fields)) for key in values if key not in fields]
-        required = (name for name, field in fields.items() if field.default is dataclasses.MISSING)
+        required = (
+            name
+            for name, field in fields.items()
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
         faults += [f"{name} is missing" for name in required if name not in values]
         faults += [
             f"{key} is {value!r}, {wanted} is wanted"
@@ -264,5 +289,8 @@ def _wrong_type(value: object, annotation: str) -> str:
             return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
         case "float":
             return "" if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+        case "dict[str, float]":
+            numbers = isinstance(value, dict) and all(_wrong_type(one, "float") == "" for one in value.values())
+            return "" if numbers else "an object of numbers by name"
         case _:
             return "" if isinstance(value, str) else "text"

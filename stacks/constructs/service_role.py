@@ -49,6 +49,11 @@ class ServiceRole(iam.Role):
         """Exactly one object."""
         self._allow(["s3:GetObject"], [bucket.arn_for_objects(key)])
 
+    def read_input(self, bucket: s3.IBucket, key: str) -> None:
+        """Exactly one object, as the input of a job: SageMaker lists what begins with its name before it fetches it."""
+        self.read_object(bucket, key)
+        self._allow(["s3:ListBucket"], [bucket.bucket_arn], {"StringEquals": {"s3:prefix": key}})
+
     def write(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """New objects below the prefixes. No deletion: what a run made stays until its life-cycle rule."""
         objects = [bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes]

@@ -1,17 +1,22 @@
 """GitHub's workflows: what they call exists, whom they trust is pinned, and only text crosses from pull requests."""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from operate.promotion_branch import Repository
+
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
-MAY_DEPLOY = {"deploy.yml", "deploy-environment.yml", "nightly.yml", "drift-environment.yml"}
+MAY_DEPLOY = {"deploy.yml", "deploy-environment.yml", "nightly.yml", "drift-environment.yml", "promote.yml"}
 
 
 def read(name: str) -> dict[str, Any]:
@@ -46,7 +51,9 @@ def test_a_workflow_begins_with_no_right_and_only_deliveries_get_a_token(name: s
     workflow = read(name)
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
-        assert job["permissions"].get("contents", "read") == "read"
+        writes = job["permissions"].get("contents", "read") != "read"
+        assert not writes or "id-token" not in job["permissions"], "who acts in an account cannot write here"
+        assert not writes or name == "promote.yml"
         assert "id-token" not in job["permissions"] or name in MAY_DEPLOY
         assert "timeout-minutes" in job or "uses" in job
 
@@ -63,13 +70,77 @@ def test_what_runs_code_of_a_pull_request_has_neither_secret_nor_token() -> None
 
 def test_what_may_comment_runs_nothing_of_a_pull_request() -> None:
     may_write = [name for name in WORKFLOWS if "pull-requests: write" in WORKFLOWS[name].read_text(encoding="utf-8")]
-    assert may_write == ["review-comment.yml"]
-    uses = [step.get("uses", "").split("@")[0] for step in steps(may_write[0])]
+    assert may_write == ["promote.yml", "review-comment.yml"]
+    uses = [step.get("uses", "").split("@")[0] for step in steps("review-comment.yml")]
     assert uses == ["actions/download-artifact", ""]
-    script = steps(may_write[0])[1]["run"]
+    script = steps("review-comment.yml")[1]["run"]
     assert not re.search(r"\$\{\{|\bmake |subprocess|exec\(|eval\(", script), (
         "what people wrote is not to be part of it"
     )
+
+
+def promotion(tmp_path: Path, **changed: str) -> subprocess.CompletedProcess[str]:
+    """Run the script that opens a promotion's pull request, on a branch that changes these files; `git push` and `gh`
+    say what they were told."""
+    clone, carried, tools = tmp_path / "clone", tmp_path / "carried", tmp_path / "tools"
+    (clone / "releases").mkdir(parents=True)
+    (clone / "releases" / "dev.json").write_text("{}")
+    git(clone, "init", "-q", "-b", "main")
+    git(clone, "add", ".")
+    git(clone, "commit", "-q", "-m", "one")
+    name = changed.pop("branch", f"promote/staging/{'a' * 12}")
+    git(clone, "checkout", "-q", "-b", name)
+    for file, content in changed.items():
+        (clone / file.replace("__", "/")).with_suffix(".json").write_text(content)
+    git(clone, "add", ".")
+    git(clone, "commit", "-q", "-m", "Promote tiny")
+    git(clone, "checkout", "-q", "main")
+    Repository.of(clone / "releases").carry(name, carried)
+    git(clone, "branch", "-q", "-D", name)
+    (carried / "title").write_text("Promote $(touch hacked) `touch hacked`")
+    tools.mkdir()
+    (tools / "gh").write_text('#!/bin/bash\nprintf "%s\\n" "gh $*"\n')
+    real = shutil.which("git")
+    (tools / "git").write_text(f'#!/bin/bash\n[ "$1" = push ] && {{ echo "git $*"; exit; }}\nexec {real} "$@"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    [step] = [one for one in read("promote.yml")["jobs"]["propose"]["steps"] if "run" in one]
+    given = {"TARGET": "staging", "CARRIED": str(carried), "BASE": "main", "GH_TOKEN": "t"}
+    given |= {"GITHUB_REPOSITORY": "lab/amplify", "PATH": f"{tools}:{os.environ['PATH']}"}
+    script = ["bash", "-eo", "pipefail", "-c", step["run"]]
+    return subprocess.run(script, cwd=clone, env=given, capture_output=True, text=True, check=False)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_promotion_becomes_a_branch_with_a_pull_request(tmp_path: Path) -> None:
+    done = promotion(tmp_path, releases__staging="{}")
+    assert done.returncode == 0, done.stderr
+    pushed, opened = done.stdout.splitlines()
+    assert pushed.endswith(f"@github.com/lab/amplify FETCH_HEAD:refs/heads/promote/staging/{'a' * 12}")
+    assert opened.startswith(f"gh pr create --base main --head promote/staging/{'a' * 12} --title Promote $(touch")
+    assert not (tmp_path / "clone" / "hacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"releases__staging": "{}", "app": "evil"}, "more than a pin is changed"),
+        ({"releases__prod": "{}"}, "more than a pin is changed: releases/prod.json"),
+        ({"releases__staging": "{}", "branch": "main2"}, "no branch of a promotion: main2"),
+        ({"releases__staging": "{}", "branch": f"promote/prod/{'a' * 12}"}, "no branch of a promotion"),
+    ],
+)
+def test_what_is_carried_to_the_job_that_may_write_is_one_pin(
+    tmp_path: Path, changed: dict[str, str], told: str
+) -> None:
+    done = promotion(tmp_path, **changed)
+    assert done.returncode == 1
+    assert told in done.stdout
+    assert "git push" not in done.stdout
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

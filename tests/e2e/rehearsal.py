@@ -1,6 +1,6 @@
 """Releases through three accounts, forward and back, while people ask: what `make rehearsal` runs and counts.
 
-    dev ─▶ staging ─▶ prod, twice ─ a bad release, taken back by an alarm ─ one taken back by hand, and brought again
+    dev ─▶ staging ─▶ prod, twice ─ a bad release, taken back by an alarm ─ dev is gone ─ one taken back, and again
 
 The very stages of environments.py on one strict local AWS; every command is the one that a person or a workflow runs.
 Somebody asks staging and prod without a pause, and knows what each model answers.
@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from environments import DEV, PROD, STAGING
+from local_aws.processes import wait_until
+from operate.claim import STALE_SECONDS
 from tests.e2e.conftest import importing, listening
 from tests.e2e.endpoint_requests import Requests
 from tests.e2e.three_accounts import ThreeAccounts, fill, three_accounts
@@ -66,6 +68,15 @@ class Rehearsal:
         self.say(f"amplify promote --to {to}")
         self.tell(self.made.promote(to), "✓", "!", "copied", "was there already", "registered", "Branch")
         self.say(f"the branch is reviewed and merged; deploying {to}")
+
+    def break_off(self, to: str) -> None:
+        """The machine that promotes is gone in the middle; whoever follows within the minute is told to wait."""
+        self.say(f"amplify promote --to {to}: the machine is gone when it has copied the image")
+        self.made.killed(to, "promote", "--to", to, "--by", "Mary", after="image copied")
+        printed = self.made.amplify(to, "promote", "--to", to, "--by", "Grace", fails=True)
+        assert "Mary is promoting" in printed
+        self.tell(printed, "is promoting")
+        assert wait_until(lambda: self.made.claim_age(to) > STALE_SECONDS, 10 * STALE_SECONDS)
 
     def tell(self, printed: str, *about: str) -> None:
         """The lines of a command that matter to the story."""
@@ -123,6 +134,7 @@ def rehearse(made: ThreeAccounts, say: Say) -> Tally:
 
 
 def first_releases(rehearsal: Rehearsal) -> None:
+    rehearsal.break_off(STAGING.name)
     for env in (STAGING.name, PROD.name):
         rehearsal.promote(env)
         rehearsal.deploy(env)
@@ -182,8 +194,10 @@ def bad_release(rehearsal: Rehearsal) -> None:
 
 
 def back_and_forth(rehearsal: Rehearsal) -> None:
-    """By hand, from prod's own record: dev and staging are not asked. And back again."""
+    """By hand, from prod's own record, when dev is no more. And back again."""
     made, say = rehearsal.made, rehearsal.say
+    say("dev's account is closed: its models, images and record are gone")
+    made.close(DEV.name)
     newer = made.pin(PROD.name)
     for words, before, after in (("the release before", 1, 0), ("the roll-back taken back", 0, 1)):
         say(f"amplify rollback --env prod: {words}")

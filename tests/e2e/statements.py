@@ -2,31 +2,22 @@
 
 import contextlib
 import json
-import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-from botocore.session import get_session
-
-from local_aws import calls, server
-from local_aws.processes import wait_until
+from local_aws import calls
+from tests.e2e.conftest import ROOT
+from tests.e2e.held_roles import kind_of
+from tests.e2e.role_work import calls_of, do_work
 from tests.e2e.strict_project import StrictProject
 
-SERVICE = get_session().get_service_model("sagemaker")
-FUNCTIONS = {  # role → its function, and an event for it
-    "training/ImageBuildStarterRole": ("training/ImageBuildStarterFunction", {"RequestType": "Create"}),
-    "training/TriggersStarterRole": ("training/TriggersStarterFunction", {"source": "schedule"}),
-    "training/RunWatchWatcherRole": ("training/RunWatchWatcherFunction", {}),  # needs a run to watch
+SERVICE_CALLS = json.loads((ROOT / "tests" / "data" / "iam" / "service_calls.json").read_text())
+FAILS_NO_JOB = {"logs", "cloudwatch"}  # on AWS too: the job runs on without its log or its metrics
+TELL_THEIR_ROLES_FAILURE = {"job", "pipeline", "endpoint", "build"}
+TOLD_TO_NOBODY = {  # of an endpoint that goes on answering: what is captured, an answer for S3, a message
+    *("s3:PutObject", "kms:GenerateDataKey", "sns:Publish"),
 }
-WATCHER = "training/RunWatchWatcherRole"
-NOT_HELD = ("training/RunWatchScheduleRole",)  # the scheduler reaches its targets without asking
-JOBS = {"training/TrainRole": "TrainingJob"} | dict.fromkeys(
-    ("training/PrepareRole", "training/EvaluateRole", "training/FetchRole"), "ProcessingJob"
-)
-SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +43,22 @@ class Statement:
     def taken_out(self, project: StrictProject) -> Iterator[None]:
         """The role without this statement."""
         left = [one for number, one in enumerate(self.document["Statement"]) if number != self.number]
-        put = project.aws("iam").put_role_policy
-        put(
-            RoleName=self.physical,
-            PolicyName=self.policy,
-            PolicyDocument=json.dumps({**self.document, "Statement": left}),
-        )
+        iam, policy = project.aws("iam"), {"RoleName": self.physical, "PolicyName": self.policy}
+        if left:
+            iam.put_role_policy(**policy, PolicyDocument=json.dumps({**self.document, "Statement": left}))
+        else:  # IAM takes no policy that says nothing
+            iam.delete_role_policy(**policy)
         try:
             yield
         finally:
-            put(RoleName=self.physical, PolicyName=self.policy, PolicyDocument=json.dumps(self.document))
+            iam.put_role_policy(**policy, PolicyDocument=json.dumps(self.document))
 
 
-def statements(project: StrictProject) -> list[Statement]:
-    """Every statement of every role of our stacks."""
+def statements(project: StrictProject, of: str = "") -> list[Statement]:
+    """Every statement of every role of our stacks, or of those of the stack `of`."""
     iam, found = project.aws("iam"), []
     for role, physical in sorted(project.roles().items()):
-        for policy in iam.list_role_policies(RoleName=physical)["PolicyNames"]:
+        for policy in iam.list_role_policies(RoleName=physical)["PolicyNames"] if role.startswith(of) else []:
             document = iam.get_role_policy(RoleName=physical, PolicyName=policy)["PolicyDocument"]
             found += [
                 Statement(role=role, physical=physical, policy=policy, document=document, number=number)
@@ -77,18 +67,35 @@ def statements(project: StrictProject) -> list[Statement]:
     return found
 
 
-def refusals_without(project: StrictProject, statement: Statement) -> tuple[list[calls.Call], str]:
+def why_it_is_there(project: StrictProject, statement: Statement) -> str:
+    """What goes wrong without the statement, or which calls of AWS explain it. Raises AssertionError for neither."""
+    refused, ended = _refusals_without(project, statement)
+    own, kind = [call for call in refused if call["action"] in statement.actions], kind_of(statement.role)
+    if own:
+        assert all(is_in_aws_words(call) for call in own), own
+        action = own[0]["action"]
+        untold = action.split(":")[0] in FAILS_NO_JOB or (kind == "endpoint" and action in TOLD_TO_NOBODY)
+        if kind in TELL_THEIR_ROLES_FAILURE and not (untold and not ended):
+            in_words = action in ended and "is not authorized to perform" in ended
+            to_a_head = "(403)" in ended and "Forbidden" in ended  # to a HEAD, S3 says no more
+            assert in_words or to_a_head, (statement, ended)
+        return f"{action} is refused"
+    assert (refused, ended) == ([], ""), statement
+    explained = {row["action"] for row in SERVICE_CALLS if kind in row["roles"]}
+    unexplained = set(statement.actions) - explained
+    assert not unexplained, f"{statement}: nothing needs {', '.join(sorted(unexplained))}: take it out of the role"
+    return "AWS's own calls"
+
+
+def _refusals_without(project: StrictProject, statement: Statement) -> tuple[list[calls.Call], str]:
     """What the role was refused while it did its work without the statement, and how that ended."""
     before = len(project.calls())
     with statement.taken_out(project):
         ended = do_work(project, statement.role)
-        after = len(project.calls())
+        refused = [call for call in calls_of(project, statement.role, before) if not call["allowed"]]
     if statement.role == "endpoint/Role":
         do_work(project, statement.role)  # in service again
-    own = [
-        call for call in project.calls()[before:after] if f":assumed-role/{statement.physical}/" in call["principal"]
-    ]
-    return [call for call in own if not call["allowed"]], ended
+    return refused, ended
 
 
 def is_in_aws_words(refusal: calls.Call) -> bool:
@@ -98,154 +105,3 @@ def is_in_aws_words(refusal: calls.Call) -> bool:
         f"User: {refusal['principal']} is not authorized to perform: {action} on resource: {refusal['resource']} "
         f"because no identity-based policy allows the {action} action"
     )
-
-
-# ---- the work of each role -------------------------------------------------------------------------------------------
-
-
-def do_work(project: StrictProject, role: str) -> str:
-    """Have the role do what it is for, once; returns "" or the reason why it could not."""
-    if role in NOT_HELD:
-        return ""
-    if role in JOBS:
-        return _run_jobs_again(project, role, JOBS[role])
-    if role == WATCHER:
-        with _run_in_training(project):
-            return _invoke(project, *FUNCTIONS[role])
-    if role in FUNCTIONS:
-        return _invoke(project, *FUNCTIONS[role])
-    if role == "training/ImageBuildRole":
-        return _build(project)
-    if role.endswith("PipelineRole"):
-        return _run_pipeline(project, "amplify-local" if "Training" in role else "amplify-local-register")
-    return _serve(project)
-
-
-def _run_jobs_again(project: StrictProject, role: str, noun: str) -> str:
-    """The last job of each step that the role had, as the administrator: whose right to start it is not in question."""
-    sagemaker, physical = project.aws("sagemaker"), project.roles()[role]
-    kind = re.sub(r"(?<!^)([A-Z])", r"_\1", noun).lower()
-    describe, create = getattr(sagemaker, f"describe_{kind}"), getattr(sagemaker, f"create_{kind}")
-    summaries = getattr(sagemaker, f"list_{kind}s")(SortOrder="Descending", MaxResults=100)[f"{noun}Summaries"]
-    names = [one[f"{noun}Name"] for one in summaries if one[f"{noun}Name"].startswith("pipelines-")]
-    described = [describe(**{f"{noun}Name": name}) for name in names]
-    own = [one for one in described if one["RoleArn"].endswith(f"/{physical}") and one[f"{noun}Status"] == "Completed"]
-    members = SERVICE.operation_model(f"Create{noun}").input_shape.members
-    request = {key: value for key, value in own[0].items() if key in members}
-    request[f"{noun}Name"] = name = f"again-{uuid.uuid4().hex[:8]}"
-    create(**request)
-    assert wait_until(lambda: describe(**{f"{noun}Name": name})[f"{noun}Status"] in ("Completed", "Failed"), SECONDS)
-    return str(describe(**{f"{noun}Name": name}).get("FailureReason", ""))
-
-
-def _start_again(project: StrictProject, pipeline: str) -> str:
-    """A run with the parameters of the last one that succeeded; returns its ARN."""
-    sagemaker = project.aws("sagemaker")
-    runs = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline, SortOrder="Descending")
-    done = next(runs.search("PipelineExecutionSummaries[?PipelineExecutionStatus=='Succeeded'].PipelineExecutionArn"))
-    given = sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=done, MaxResults=50)
-    started = sagemaker.start_pipeline_execution(PipelineName=pipeline, PipelineParameters=given["PipelineParameters"])
-    return str(started["PipelineExecutionArn"])
-
-
-@contextlib.contextmanager
-def _run_in_training(project: StrictProject) -> Iterator[None]:
-    """A run whose training job is there and at work; stopped afterwards."""
-    arn = _start_again(project, "amplify-local")
-    try:
-        assert wait_until(
-            lambda: any(
-                "TrainingJob" in step.get("Metadata", {}) and step["StepStatus"] == "Executing"
-                for step in project.aws("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=arn)[
-                    "PipelineExecutionSteps"
-                ]
-            ),
-            SECONDS,
-        )
-        yield
-    finally:
-        _stop(project, arn)
-
-
-def _run_pipeline(project: StrictProject, pipeline: str) -> str:
-    sagemaker, arn = project.aws("sagemaker"), _start_again(project, pipeline)
-
-    def described() -> dict[str, Any]:
-        return sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-
-    assert wait_until(lambda: described()["PipelineExecutionStatus"] in ("Succeeded", "Failed"), 2 * SECONDS)
-    steps = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
-    return " ".join(step.get("FailureReason", "") for step in steps).strip()
-
-
-def _serve(project: StrictProject) -> str:
-    """The endpoint once more, from its beginning: its log group bears its name, so that another would not do."""
-    sagemaker, name = project.aws("sagemaker"), "amplify-local"
-    config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
-    sagemaker.delete_endpoint(EndpointName=name)
-    assert wait_until(lambda: not sagemaker.list_endpoints(NameContains=name)["Endpoints"], SECONDS)
-    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
-
-    def described() -> dict[str, Any]:
-        return sagemaker.describe_endpoint(EndpointName=name)
-
-    assert wait_until(lambda: described()["EndpointStatus"] in ("InService", "Failed"), SECONDS)
-    return str(described().get("FailureReason", ""))
-
-
-def _invoke(project: StrictProject, function: str, event: Mapping[str, Any]) -> str:
-    """A function, as its trigger calls it; a run that it starts is stopped."""
-    repository = project.output("registry", "RepositoryUri")
-    about = {  # of a custom resource: an image that nobody has, and nobody who waits for the answer
-        "ResourceProperties": {
-            "ProjectName": project.resources("AWS::CodeBuild::Project")["training/ImageBuildProject"],
-            "ImageUri": f"{repository}:cpu-{uuid.uuid4().hex * 2}",
-        },
-        "ResponseURL": f"{_endpoint(project)}/_ministack/cfn-response/nobody",
-        **dict.fromkeys(("StackId", "RequestId", "LogicalResourceId"), uuid.uuid4().hex),
-    }
-    given = {**event, **about} if "RequestType" in event else event
-    name = project.resources("AWS::Lambda::Function")[function]
-    answered = project.aws("lambda").invoke(FunctionName=name, Payload=json.dumps(given))
-    said = json.loads(answered["Payload"].read() or b"null")
-    if isinstance(said, dict) and (started := said.get("started")):
-        _stop(project, started)
-    failed = isinstance(said, dict) and "errorMessage" in said and "RequestType" not in event
-    return str(said["errorMessage"]) if failed else ""
-
-
-def _stop(project: StrictProject, execution: str) -> None:
-    """A run that may be over already."""
-    if _status(project, execution) == "Executing":
-        token = uuid.uuid4().hex
-        with contextlib.suppress(ClientError):  # it ended by itself meanwhile
-            project.aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=execution, ClientRequestToken=token)
-    assert wait_until(lambda: _status(project, execution) not in ("Executing", "Stopping"), SECONDS)
-
-
-def _status(project: StrictProject, execution: str) -> str:
-    described = project.aws("sagemaker").describe_pipeline_execution(PipelineExecutionArn=execution)
-    return str(described["PipelineExecutionStatus"])
-
-
-def _endpoint(project: StrictProject) -> str:
-    running = server.status(project.state)
-    assert running is not None
-    return running.endpoint_url
-
-
-def _build(project: StrictProject) -> str:
-    """The image once more, its bundle fetched again."""
-    for kept in (project.state / "images").glob("*.zip"):
-        kept.unlink()
-    codebuild = project.aws("codebuild")
-    id_ = codebuild.start_build(projectName=project.resources("AWS::CodeBuild::Project")["training/ImageBuildProject"])[
-        "build"
-    ]["id"]
-
-    def build() -> dict[str, Any]:
-        return codebuild.batch_get_builds(ids=[id_])["builds"][0]
-
-    assert wait_until(lambda: build()["buildStatus"] != "IN_PROGRESS", SECONDS)
-    failed = [phase for phase in build()["phases"] if phase.get("phaseStatus") == "FAILED"]
-    return " ".join(context.get("message", "") for phase in failed for context in phase.get("contexts", []))

@@ -4,13 +4,14 @@ The tests go on from one another, as the days of a release manager do.
 """
 
 import json
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from amplify_lm.checkpoint import load_model, save_model
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -18,6 +19,7 @@ from environments import DEV, ENVIRONMENTS, PROD, STAGING
 from local_aws import calls, server
 from tests.e2e.conftest import Trap
 from tests.e2e.three_accounts import ThreeAccounts, fill, three_accounts
+from tests.model import checkpoints
 
 pytestmark = pytest.mark.e2e
 
@@ -43,6 +45,12 @@ def put(made: ThreeAccounts, env: str, s3_uri: str, body: bytes) -> str:
 
 def approval(made: ThreeAccounts, env: str, arn: str, status: str) -> None:
     made.aws(env, "sagemaker").update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
+
+
+def refused(made: ThreeAccounts) -> str:
+    """What a deployment of staging's release is told, as a workflow deploys it: an assembly that was made before."""
+    assembly = made.root / ".local" / "staging" / "cdk.out"
+    return words(made.amplify(STAGING.name, "deploy", "--assembly", str(assembly), "--env", STAGING.name, fails=True))
 
 
 def words(printed: str) -> str:
@@ -149,8 +157,7 @@ def test_the_pull_request_has_its_text(made: ThreeAccounts) -> None:
 def test_a_release_is_not_deployed_where_its_package_was_un_approved_after_the_merge(made: ThreeAccounts) -> None:
     arn = made.pin(STAGING.name)["model_package_arn"]
     approval(made, STAGING.name, arn, "Rejected")
-    printed = made.amplify(STAGING.name, "deploy", "--yes", "--env", STAGING.name, fails=True)
-    assert "somebody took the approval back" in words(printed)
+    assert "somebody took the approval back" in refused(made)
     approval(made, STAGING.name, arn, "Approved")
 
 
@@ -161,16 +168,14 @@ def test_a_package_whose_model_was_exchanged_after_its_approval_is_not_deployed(
     [container] = approved["Containers"]
     other = approved | {"Containers": [container | {"ModelDataUrl": "s3://elsewhere/model.tar.gz"}]}
     sagemaker.update_model_package(ModelPackageArn=arn, InferenceSpecification=other)
-    printed = made.amplify(STAGING.name, "deploy", "--yes", "--env", STAGING.name, fails=True)
-    assert "is not what was approved: its model is s3://elsewhere/model.tar.gz" in words(printed)
+    assert "is not what was approved: its model is s3://elsewhere/model.tar.gz" in refused(made)
     sagemaker.update_model_package(ModelPackageArn=arn, InferenceSpecification=approved)
 
 
 def test_a_copy_that_was_tampered_with_in_the_target_is_not_deployed(made: ThreeAccounts) -> None:
     artifact = made.pin(STAGING.name)["artifact"]
     version = put(made, STAGING.name, artifact["s3_uri"], b"planted")
-    printed = made.amplify(STAGING.name, "deploy", "--yes", "--env", STAGING.name, fails=True)
-    assert "tampered with" in words(printed)
+    assert "tampered with" in refused(made)
     bucket, _, key = artifact["s3_uri"].removeprefix("s3://").partition("/")
     made.aws(STAGING.name, "s3").delete_object(Bucket=bucket, Key=key, VersionId=version)
 
@@ -222,17 +227,15 @@ def test_a_release_that_is_older_than_what_is_there_is_not_promoted(made: ThreeA
     assert "OLDER than what is there" in printed
 
 
-def test_weights_from_elsewhere_are_a_release_like_any_other(made: ThreeAccounts) -> None:
-    """As a model of the Hub is: fetched once, evaluated, registered; no data manifest, no job that trained it."""
+def test_a_model_of_the_hub_is_a_release_like_any_other(made: ThreeAccounts, tmp_path: Path) -> None:
+    """Fetched once, evaluated, registered; no data manifest, no job that trained it."""
     pin = made.pin(DEV.name)
     bucket, _, key = pin["artifact"]["s3_uri"].removeprefix("s3://").partition("/")
-    archive = made.root / "brought.tar.gz"
-    made.aws(DEV.name, "s3").download_file(bucket, key, str(archive))
-    (made.root / "brought").mkdir()
-    kept = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-    subprocess.run(["tar", "-xzf", archive, "-C", made.root / "brought", *kept], check=True)
-    (made.root / ".git" / "info" / "exclude").write_text("node_modules\n*.fasta\nbrought*\n")
-    made.amplify(DEV.name, "register", "brought", "--env", DEV.name, "--watch")
+    made.aws(DEV.name, "s3").download_file(bucket, key, str(tmp_path / "model.tar.gz"))
+    save_model(load_model(tmp_path / "model.tar.gz"), tmp_path / "model")
+    cache = Path(made.project.environ["HF_HUB_CACHE"])
+    commit = checkpoints.fill_hub_cache(cache, "lab/trained", tmp_path / "model")
+    made.amplify(DEV.name, "register", f"hf:lab/trained@{commit}", "--env", DEV.name, "--watch")
     made.release()
     released = made.pin(DEV.name)
     assert released["data_manifest_sha256"] is None

@@ -13,9 +13,18 @@ from local_aws import calls
 from local_aws.processes import wait_until
 from operate.client import AmplifyClient
 from tests.e2e import recorded_calls
-from tests.e2e.conftest import ROOT, Trap
-from tests.e2e.statements import FUNCTIONS, Statement, do_work, is_in_aws_words, refusals_without, statements
-from tests.e2e.strict_project import ACCOUNT, SAGEMAKER, StrictProject, all_pipelines_run, walked
+from tests.e2e.conftest import Trap
+from tests.e2e.held_roles import HELD, kind_of
+from tests.e2e.role_work import do_work
+from tests.e2e.statements import SERVICE_CALLS, statements, why_it_is_there
+from tests.e2e.strict_project import (
+    ACCOUNT,
+    SAGEMAKER,
+    StrictProject,
+    all_pipelines_run,
+    drift_looked_at,
+    walked,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -24,13 +33,12 @@ BY_ITSELF = {  # what AWS does without any role: CloudFormation's buckets, the b
     *("s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:PutBucketLogging", "s3:PutBucketTagging"),
     *("s3:GetObject", "ecr:BatchGetImage", "logs:CreateLogGroup", "cloudwatch:PutMetricData"),
 }
-FAILS_NO_JOB = {"logs", "cloudwatch"}  # on AWS too: the job runs on without its log or its metrics
-SERVICE_CALLS = json.loads((ROOT / "tests" / "data" / "iam" / "service_calls.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, trap: Trap) -> Iterator[StrictProject]:
     with walked(tmp_path_factory.mktemp("strict"), trap) as made:
+        drift_looked_at(made)
         yield made
 
 
@@ -39,18 +47,6 @@ def refusal(project: StrictProject, user: str, service: str, operation: str, **m
         getattr(project.aws(service, user), operation)(**members)
     assert error.value.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException")
     return error.value.response["Error"]["Message"]
-
-
-def kind_of(role: str) -> str:
-    if role in FUNCTIONS:
-        return "function"
-    kinds = {
-        "ImageBuildRole": "build",
-        "ScheduleRole": "schedule",
-        "PipelineRole": "pipeline",
-        "endpoint/Role": "endpoint",
-    }
-    return next((kind for end, kind in kinds.items() if role.endswith(end)), "job")
 
 
 # ---- the way ---------------------------------------------------------------------------------------------------------
@@ -213,36 +209,20 @@ def test_the_recorded_table_holds_the_calls_of_this_run(project: StrictProject) 
             if f":assumed-role/{physical}/" in call["principal"] and call["allowed"]:
                 text = json.dumps([call["action"], call["resource"]])
                 called = json.loads(recorded_calls.normalised(text, names))
-                assert called in [row[:2] for row in recorded[role]], (role, called)
+                assert called in [row[:2] for row in recorded[f"realtime/{role}"]], (role, called)
 
 
 # ---- what each right is there for ------------------------------------------------------------------------------------
 
 
-def why_it_is_there(project: StrictProject, statement: Statement) -> str:
-    """What goes wrong without the statement, or which calls of AWS explain it. Raises AssertionError for neither."""
-    refused, ended = refusals_without(project, statement)
-    own = [call for call in refused if call["action"] in statement.actions]
-    if own:
-        assert all(is_in_aws_words(call) for call in own), own
-        if own[0]["action"].split(":")[0] not in FAILS_NO_JOB and kind_of(statement.role) != "function":
-            in_words = own[0]["action"] in ended and "is not authorized to perform" in ended
-            to_a_head = "(403)" in ended and "Forbidden" in ended  # to a HEAD, S3 says no more
-            assert in_words or to_a_head, (statement, ended)
-        return f"{own[0]['action']} is refused"
-    assert (refused, ended) == ([], ""), statement
-    explained = {row["action"] for row in SERVICE_CALLS if kind_of(statement.role) in row["roles"]}
-    unexplained = set(statement.actions) - explained
-    assert not unexplained, f"{statement}: nothing needs {', '.join(sorted(unexplained))}: take it out of the role"
-    return "AWS's own calls"
-
-
-SAMPLE = {  # one of each kind: a job's input, key and log; a pipeline's right to hand roles on; an endpoint's image
+SAMPLE = {  # one of each kind: a job's input, key and log; a pipeline's right to hand roles on; an endpoint's image; …
     ("training/EvaluateRole", "s3:GetObject"),
     ("training/PrepareRole", "kms:Decrypt"),
     ("training/PrepareRole", "logs:PutLogEvents"),
     ("training/TrainingPipelineRole", "iam:PassRole"),
     ("endpoint/Role", "ecr:BatchGetImage"),
+    ("monitoring/DriftRole", "s3:ListBucket"),
+    ("monitoring/DriftScheduleRole", "sagemaker:StartPipelineExecution"),
 }
 
 
@@ -255,8 +235,8 @@ def test_without_a_right_its_work_is_refused_as_aws_refuses_it(project: StrictPr
 @pytest.mark.proof
 def test_every_statement_of_every_role_is_needed_or_is_for_a_call_that_aws_makes(project: StrictProject) -> None:
     all_pipelines_run(project)
-    for role in FUNCTIONS:
-        do_work(project, role)
+    for role in HELD["realtime"]:
+        assert do_work(project, role) == "", role
     found = statements(project)
     assert len(found) > 40
     reasons = {str(statement): why_it_is_there(project, statement) for statement in found}
@@ -267,10 +247,8 @@ def test_every_statement_of_every_role_is_needed_or_is_for_a_call_that_aws_makes
     assert all("kms:CreateGrant" in text or "cloudwatch:PutMetricData" in text or "AddTags" in text for text in of_jobs)
 
 
-@pytest.mark.proof
-def test_the_work_of_every_role_succeeds_with_all_its_statements(project: StrictProject) -> None:
-    for role in project.roles():
-        assert do_work(project, role) == ""
+def test_every_role_that_is_deployed_here_is_one_whose_statements_are_taken_out(project: StrictProject) -> None:
+    assert set(project.roles()) == set(HELD["realtime"])
 
 
 def test_every_row_of_the_sourced_table_names_its_page() -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from botocore.config import Config
 
 from environments import DEV, ENVIRONMENTS, PROD, STAGING
 from local_aws import server, settings
+from operate import claim
+from operate.deployment import STACKS
 from tests.e2e.conftest import LEARNING, ROOT, Project, Trap, clone, write_proteins
 
 SECONDS = 3600  # a canary bakes for a quarter of an hour
@@ -64,6 +67,24 @@ class ThreeAccounts:
         assert "Traceback" not in printed, printed
         return printed
 
+    def killed(self, env: str, *arguments: str, after: str) -> None:
+        """Run a command whose machine is gone as soon as it has said this."""
+        child = subprocess.Popen(
+            [sys.executable, "-u", "-m", "operate.cli", *arguments],
+            cwd=self.root,
+            env=self.environ(env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert child.stdout is not None
+        printed = []
+        for line in child.stdout:
+            printed.append(line)
+            if after in line:
+                child.kill()
+        assert child.wait(timeout=60) < 0, "".join(printed)
+
     def aws(self, env: str, service: str, region: str = "us-east-1") -> Any:
         """A client of the account's administrator."""
         variables = self.environ(env)
@@ -85,6 +106,12 @@ class ThreeAccounts:
     def pin(self, env: str) -> dict[str, Any]:
         return json.loads((self.root / "releases" / f"{env}.json").read_text())
 
+    def claim_age(self, env: str) -> float:
+        """For how many seconds nobody has said that they still promote."""
+        bucket = self.output(env, "storage", "ArtifactBucketName")
+        found = self.aws(env, "s3").head_object(Bucket=bucket, Key=claim.KEY)
+        return (datetime.now(UTC) - found["LastModified"]).total_seconds()
+
     def bootstrap(self, env: str) -> None:
         """What a person does once in an account."""
         cdk = str(ROOT / "node_modules" / ".bin" / "cdk")
@@ -100,6 +127,32 @@ class ThreeAccounts:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def close(self, env: str) -> None:
+        """Leave nothing of ours in an account, as whoever closes it does."""
+        cloudformation, s3 = self.aws(env, "cloudformation"), self.aws(env, "s3")
+        for stack in reversed(STACKS):
+            name = f"amplify-{env}-{stack}"
+            if name not in {one["StackName"] for one in cloudformation.describe_stacks()["Stacks"]}:
+                continue
+            cloudformation.update_termination_protection(StackName=name, EnableTerminationProtection=False)
+            cloudformation.delete_stack(StackName=name)
+            cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+        for bucket in [one["Name"] for one in s3.list_buckets()["Buckets"]]:
+            listed = s3.list_object_versions(Bucket=bucket)
+            for one in [*listed.get("Versions", []), *listed.get("DeleteMarkers", [])]:
+                s3.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+            s3.delete_bucket(Bucket=bucket)
+        self.aws(env, "ecr").delete_repository(repositoryName=f"amplify-{env}", force=True)
+        sagemaker = self.aws(env, "sagemaker")
+        group = f"amplify-{env}"
+        for one in sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]:
+            sagemaker.delete_model_package(ModelPackageName=one["ModelPackageArn"])
+        sagemaker.delete_model_package_group(ModelPackageGroupName=group)
+        kms = self.aws(env, "kms")
+        for one in kms.list_keys()["Keys"]:
+            if kms.describe_key(KeyId=one["KeyId"])["KeyMetadata"]["KeyState"] == "Enabled":
+                kms.schedule_key_deletion(KeyId=one["KeyId"], PendingWindowInDays=7)
 
     def train(self, *flags: str) -> None:
         """A model in dev, registered and pending."""

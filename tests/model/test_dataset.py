@@ -9,16 +9,15 @@ import pytest
 from amplify_lm import tokenizer
 from amplify_lm.dataset import (
     DatasetError,
-    Place,
     ShardWriter,
     Split,
-    TrainingOrder,
     cut,
     read_manifest,
     share_out,
 )
 from amplify_lm.loss import loss_batch
 from amplify_lm.masking import MaskingRule
+from amplify_lm.order import TrainingOrder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +65,12 @@ def test_a_folder_without_shards_is_no_split(tmp_path: Path) -> None:
         (None, "is missing"),
         ("{", "is not the manifest of a dataset"),
         ("[]", "is not the manifest of a dataset"),
-        ('{"shards": [{"file": "train/shard-00000.tokens", "tokens": 9}]}', "is missing or has not the 9 bytes"),
+        ('{"format": 3, "shards": []}', "its format is 3, up to 2 can be read here"),
+        ('{"shards": []}', "is not the manifest of a dataset"),
+        (
+            '{"format": 1, "shards": [{"file": "train/shard-00000.tokens", "tokens": 9}]}',
+            "is missing or has not the 9 bytes",
+        ),
     ],
 )
 def test_a_manifest_that_does_not_fit_its_folder_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
@@ -74,43 +78,6 @@ def test_a_manifest_that_does_not_fit_its_folder_is_refused(tmp_path: Path, cont
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
         read_manifest(tmp_path)
-
-
-def epoch_of(split: Split, epoch: int, budget: int) -> list[int]:
-    """The proteins that the steps bring in one epoch, in order."""
-    order = TrainingOrder(split, window=32, tokens_per_step=budget, seed=3)
-    met: list[int] = []
-    while order.place.epoch <= epoch:
-        windows = order.next_step()
-        met += windows.proteins[windows.epochs == epoch].tolist()
-    return met
-
-
-def test_an_epoch_holds_every_protein_once_whatever_the_budget(split: Split) -> None:
-    for budget in (32, 100, 5000):
-        assert sorted(epoch_of(split, 0, budget)) == list(range(len(split)))
-
-
-def test_the_order_changes_with_the_epoch_and_not_with_the_budget(split: Split) -> None:
-    assert epoch_of(split, 0, 100) == epoch_of(split, 0, 333)
-    assert epoch_of(split, 0, 100) != epoch_of(split, 1, 100)
-
-
-def test_a_step_fills_its_budget_as_far_as_whole_windows_go(split: Split) -> None:
-    order = TrainingOrder(split, window=32, tokens_per_step=320, seed=0)
-    for _ in range(20):
-        assert 320 - 32 < order.next_step().lengths.sum() <= 320
-
-
-def test_the_order_goes_on_from_a_saved_place_as_if_never_left(split: Split) -> None:
-    order = TrainingOrder(split, 32, 200, seed=0)
-    for _ in range(9):
-        order.next_step()
-    resumed = TrainingOrder(split, 32, 200, seed=0, place=Place(order.place.epoch, order.place.index))
-    for _ in range(20):
-        a, b = order.next_step(), resumed.next_step()
-        assert a.proteins.tolist() == b.proteins.tolist()
-        assert a.starts.tolist() == b.starts.tolist()
 
 
 def test_residues_are_counted_without_begin_and_end(split: Split) -> None:

@@ -53,7 +53,9 @@ def test_gzip_is_told_by_its_content_and_may_have_several_members(tmp_path: Path
 def test_a_truncated_gzip_file_is_named_with_the_last_good_record(tmp_path: Path) -> None:
     path = tmp_path / "cut.fasta.gz"
     path.write_bytes(gzip.compress(b">a\nMK\n>b\nLA\n")[:-9])
-    with pytest.raises(fasta.FastaError, match=r"cut\.fasta\.gz, after record \d: damaged or truncated gzip"):
+    with pytest.raises(
+        fasta.FastaError, match=r"cut\.fasta\.gz, after record \d: damaged or truncated compressed file"
+    ):
         list(fasta.read(path))
 
 
@@ -62,7 +64,7 @@ def test_a_gzip_file_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     damaged[-6] ^= 1  # in the checksum: the content alone looks right
     path = tmp_path / "flipped.gz"
     path.write_bytes(damaged)
-    with pytest.raises(fasta.FastaError, match="damaged or truncated gzip"):
+    with pytest.raises(fasta.FastaError, match="damaged or truncated compressed file"):
         list(fasta.read(path))
 
 
@@ -71,7 +73,6 @@ def test_a_gzip_file_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     [
         (b"MKVLAG\n", r"not FASTA: it begins with 'MKVLAG\\n'"),
         (b">a\nMK\x00V\n", r"binary data \(byte 0x00 at offset 5\)"),
-        (b"\x28\xb5\x2f\xfd rest", "this is a zstd file; give plain or gzip"),
         (b"PK\x03\x04 rest", "this is a zip file"),
     ],
 )

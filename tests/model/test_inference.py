@@ -214,6 +214,7 @@ REFUSED_BODIES = [
     (">a\n>b\nMK\n", "text/x-fasta", 400, "bad_sequence", "record 1 (a)", "empty"),
     (b">a\n\x00\n", "text/x-fasta", 400, "bad_body", "body", "binary"),
     (b"\x1f\x8b\x08\x00", "text/x-fasta", 400, "bad_body", "body", "plain text"),
+    (b"\x28\xb5\x2f\xfd\x00", "text/x-fasta", 400, "bad_body", "body", "plain text"),
     (
         ">a\nMKT",
         "text/x-fasta; task=perplexity; exakt=true",

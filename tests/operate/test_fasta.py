@@ -56,3 +56,14 @@ def test_batches_keep_every_protein_once_in_order_and_hold_the_limits() -> None:
     batches = list(fasta.batches(proteins, residues=10, records=3))
     assert [one for batch in batches for one in batch] == proteins
     assert [[len(one.sequence) for one in batch] for batch in batches] == [[5, 5], [5], [50], [1, 1, 1], [1]]
+
+
+def test_zstd_is_uploaded_as_it_is_and_what_is_no_fasta_is_not(tmp_path: Path) -> None:
+    packed, other = tmp_path / "a.fasta.zst", tmp_path / "b.fasta"
+    packed.write_bytes(b"\x28\xb5\x2f\xfd and so on")
+    other.write_bytes(b"MKV")
+    fasta.check_for_upload(packed)
+    with pytest.raises(OperateError, match="FASTA begins with"):
+        fasta.check_for_upload(other)
+    with pytest.raises(OperateError, match="cannot be read"):
+        fasta.check_for_upload(tmp_path / "none.fasta")

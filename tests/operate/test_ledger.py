@@ -1,8 +1,6 @@
 """The record of releases, in a bucket and in Parameter Store of a real local AWS."""
 
-import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -10,7 +8,7 @@ from environments import DEV
 from operate.aws import Aws
 from operate.commands_release import earlier
 from operate.errors import OperateError
-from operate.ledger import CLAIM, Ledger, release_id
+from operate.ledger import Ledger, release_id
 from tests.operate.release_pins import pin
 
 
@@ -54,6 +52,11 @@ def test_a_release_that_failed_once_and_was_live_later_is_not_refused(ledger: Le
     assert ledger.failure_of(pin(version=1)) is None
 
 
+def test_the_identity_of_a_release_is_of_all_that_its_pin_says() -> None:
+    assert release_id(pin()) == release_id(pin())
+    assert len({release_id(one) for one in (pin(), pin(approved_by="Grace"), pin(version=2), pin(DEV, loss=2.4))}) == 4
+
+
 # ---- going back ------------------------------------------------------------------------------------------------------
 
 
@@ -93,40 +96,3 @@ def test_before_the_first_release_there_is_nothing_to_go_back_to(ledger: Ledger)
     ledger.write(pin(version=1), "live", "Ada")
     with pytest.raises(OperateError, match="No other release was ever live"):
         earlier(ledger, pin(version=1), None)
-
-
-# ---- one at a time ---------------------------------------------------------------------------------------------------
-
-
-def test_of_many_who_promote_at_once_one_wins_and_the_others_are_told_who(ledger: Ledger) -> None:
-    def promote(name: str) -> str:
-        try:
-            with ledger.claimed("version 2 of dev", name):
-                time.sleep(1)  # as long as all the others try
-                return f"{name} won"
-        except OperateError as error:
-            return error.message
-
-    with ThreadPoolExecutor(6) as pool:
-        said = list(pool.map(promote, ["Ada", "Grace", "Mary", "Jane", "Rosa", "Lise"]))
-    [winner] = [one.removesuffix(" won") for one in said if one.endswith(" won")]
-    others = [one for one in said if not one.endswith(" won")]
-    assert all(one.startswith(f"{winner} is promoting version 2 of dev at this moment") for one in others)
-    with ledger.claimed("version 3 of dev", "Ada"):
-        pass  # the claim is given back
-
-
-def test_a_claim_is_given_back_where_a_promotion_fails_and_does_not_outlive_who_died(ledger: Ledger, aws: Aws) -> None:
-    with pytest.raises(ZeroDivisionError), ledger.claimed("a", "Ada"):
-        raise ZeroDivisionError
-    with ledger.claimed("b", "Grace"):
-        pass
-    dead = {"what": "c", "by": "somebody whose machine is gone", "at": time.time() - 7_200}
-    aws.client("s3").put_object(Bucket=ledger._bucket, Key=CLAIM, Body=json.dumps(dead).encode())
-    with ledger.claimed("d", "Ada"):
-        pass
-
-
-def test_the_identity_of_a_release_is_of_all_that_its_pin_says() -> None:
-    assert release_id(pin()) == release_id(pin())
-    assert len({release_id(one) for one in (pin(), pin(approved_by="Grace"), pin(version=2), pin(DEV, loss=2.4))}) == 4

@@ -83,11 +83,36 @@ def test_the_text_says_what_changes_on_what_evidence_and_the_way_back() -> None:
         Gate(name="scan", passed=False, evidence="scan COMPLETE: 1 CRITICAL", accepted="not reachable from outside"),
     ]
     assert title_of(new, DEV, STAGING) == "Promote tiny, version 2 of dev, to staging"
-    text = body_of(new, old, gates, STAGING)
+    text = body_of(new, old, gates, STAGING, "`make review`")
     assert f"| artefact, SHA-256 | {old['artifact']['sha256']} | {new['artifact']['sha256']} |" in text
     assert "| loss, nats a residue | 2.5000 | 2.4000 |" in text
     assert "- ✓ approved    dev version 2 is Approved" in text
     assert "1 CRITICAL — accepted: not reachable from outside" in text
     assert "amplify rollback --env staging" in text
-    assert "<link to the review" in text
-    assert "| model package | — | arn:" in body_of(new, None, gates, STAGING)
+    assert "### Review\n`make review`\n" in text
+    assert "| model package | — | arn:" in body_of(new, None, gates, STAGING, "")
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://github.com/lab/amplify.git",
+        "https://github.com/lab/amplify",
+        "https://token@github.com/lab/amplify.git",
+        "git@github.com:lab/amplify.git",
+        "ssh://git@github.com/lab/amplify.git",
+    ],
+)
+def test_a_reviewer_is_led_to_the_comparison_and_no_secret_of_the_remote_goes_along(folder: Path, remote: str) -> None:
+    git(folder, "branch", "-M", "main")
+    git(folder, "remote", "add", "origin", remote)
+    told = Repository.of(folder).review_of("promote/staging/abc")
+    assert told.startswith("https://github.com/lab/amplify/compare/main...promote/staging/abc\n")
+    assert "`make review BASE=main HEAD=promote/staging/abc`" in told
+
+
+def test_without_a_forge_the_command_is_named(folder: Path) -> None:
+    git(folder, "branch", "-M", "main")
+    assert Repository.of(folder).review_of("b").startswith("`make review BASE=main HEAD=b`")
+    git(folder, "remote", "add", "origin", str(folder))
+    assert Repository.of(folder).review_of("b").startswith("`make review BASE=main HEAD=b`")

@@ -125,6 +125,28 @@ def test_other_packages_are_said_to_be_out_of_sight(repository: Path, tmp_path: 
     assert "both sides were synthesised with what is installed here" in (tmp_path / "review.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("path", "area", "says"),
+    [
+        (".github/workflows/deploy.yml", "broadening", "what runs there has the rights to deploy"),
+        ("Makefile", "broadening", "what runs there has the rights to deploy"),
+        ("package-lock.json", "broadening", "what runs there has the rights to deploy"),
+        ("review/rules.py", "policy", "by which this page is made"),
+    ],
+)
+def test_what_deploys_and_what_judges_is_reviewed_although_no_template_shows_it(
+    repository: Path, tmp_path: Path, path: str, area: str, says: str
+) -> None:
+    branch = f"other-{Path(path).stem}"
+    git(repository, "switch", "--quiet", "--create", branch, "main")
+    (repository / path).parent.mkdir(parents=True, exist_ok=True)
+    (repository / path).write_text("another\n")
+    commit(repository, "Otherwise")
+    done = review(repository, tmp_path, "--base", "main", "--head", branch, "--gate", "look", "--areas", area)
+    assert done.returncode == 3
+    assert says in (tmp_path / "review.md").read_text()
+
+
 def test_the_first_release_is_a_new_stack_and_no_stand_in(repository: Path, tmp_path: Path) -> None:
     git(repository, "switch", "--quiet", "--create", "release", "main")
     pin = (ROOT / "tests" / "stacks" / "releases" / "prod.json").read_text()

@@ -9,8 +9,10 @@ from tests.stacks.readable import plain
 from tests.stacks.rules import allowing, as_list
 from tests.stacks.synthesis import Template, resources
 
-OF_RELEASES = re.compile(  # stacks/promotion.py, its own two, and the one that a workflow watches its deployment in
-    r"\$\{(Promotion|Release)Role[0-9A-F]{8}\.Arn\}|arn:aws:iam::\d{12}:role/amplify-[a-z0-9-]+-release"
+OF_RELEASES = (
+    re.compile(  # stacks/promotion.py, its own two: as they are, and by name where deployers and workflows assume them
+        r"\$\{(Promotion|Release)Role[0-9A-F]{8}\.Arn\}|arn:aws:iam::\d{12}:role/amplify-[a-z0-9-]+-(release|promotion)"
+    )
 )
 GITHUB = "token.actions.githubusercontent.com"
 BOOTSTRAP = re.compile(r"arn:aws:iam::\d{12}:role/cdk-hnb659fds-(deploy|file-publishing|lookup)-role-\d{12}-[\w-]+")

@@ -93,12 +93,7 @@ def variants() -> dict[str, Template]:
     """`private-dev/training` → its template: the stacks of each variant, under its name."""
     found = {}
     for name, environment in VARIANTS.items():
-        folder = Path(tempfile.mkdtemp(prefix=f"amplify-{name}-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        app = new_app(folder)
-        add_variant(app, environment)
-        app.synth()
-        of_it = templates_in(folder).items()
+        of_it = templates_of(environment).items()
         found |= {stack.replace(environment.name, name, 1): template for stack, template in of_it}
     return found
 
@@ -125,6 +120,31 @@ def delivery_of(delivery: Delivery, *environments: Environment) -> dict[str, Tem
     with tempfile.TemporaryDirectory(prefix="amplify-delivery-") as folder:
         app = new_app(Path(folder))
         DeliveryStage(app, delivery, environments)
+        app.synth()
+        return templates_in(Path(folder))
+
+
+@functools.cache
+def account_template(environment: Environment) -> Template:
+    """What the account of an environment gets from a person: of `local` too, whose account no workflow deploys to."""
+    import aws_cdk as cdk
+
+    from stacks.delivery import DeliveryStack
+
+    with tempfile.TemporaryDirectory(prefix="amplify-account-") as folder:
+        app = new_app(Path(folder))
+        env = cdk.Environment(account=environment.account, region=environment.region)
+        DeliveryStack(app, "account", env=env, delivery=DELIVERY, environments=[environment])
+        app.synth()
+        template: Template = json.loads((Path(folder) / "account.template.json").read_text())
+    return template
+
+
+def templates_of(environment: Environment) -> dict[str, Template]:
+    """`local/storage` → its template: all stacks of one environment, with the release of its name."""
+    with tempfile.TemporaryDirectory(prefix=f"amplify-{environment.name}-") as folder:
+        app = new_app(Path(folder))
+        add_variant(app, environment)
         app.synth()
         return templates_in(Path(folder))
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from environments import DEV, ENVIRONMENTS
+from tests.e2e.held_roles import HELD, kind_of
+from tests.e2e.strict_settings import SETTINGS
 from tests.stacks.iam import Call, Statement, allows, boundaries, policies
-from tests.stacks.synthesis import ROOT, VARIANTS, all_templates
+from tests.stacks.synthesis import ROOT, VARIANTS, all_templates, templates_of
 
 OTHER_KEY = "arn:aws:kms:us-east-1:{account}:key/0f0f0f0f-1111-2222-3333-444444444444"
 OUR_KEY = "arn:aws:kms:us-east-1:{account}:key/<Key>"
@@ -194,6 +196,14 @@ ATTACKS: dict[str, Attack] = {
     "look for it where nothing is ours": on(
         "arn:aws:cloudformation:us-east-1:{account}:stack/payroll/x", "cloudformation:DetectStackDrift"
     ),
+    "watch and record a release": on("arn:aws:iam::{account}:role/{name}-release", "sts:AssumeRole"),
+    "copy from another account": on("arn:aws:iam::{account}:role/{name}-promotion", "sts:AssumeRole"),
+    "see which models there are": under(ARTIFACTS, {"s3:prefix": f"runs/{RUN}/model/x"}, "s3:ListBucketVersions"),
+    "see which proteins there are, and were": [
+        *under(ARTIFACTS, {"s3:prefix": ""}, "s3:ListBucketVersions"),
+        *under(ARTIFACTS, {"s3:prefix": "checkpoints/"}, "s3:ListBucketVersions"),
+        *under(DATA, {"s3:prefix": "proteins/"}, "s3:ListBucketVersions"),
+    ],
     "open the network": [
         *on("arn:aws:ec2:us-east-1:{account}:vpc/vpc-1", "ec2:CreateRoute", "ec2:AttachInternetGateway"),
         *on("arn:aws:ec2:us-east-1:{account}:security-group/sg-9", "ec2:AuthorizeSecurityGroupEgress"),
@@ -237,6 +247,10 @@ MEANT_FOR: dict[str, set[str]] = {
     "register models": {*PIPELINES, "promotion/PromotionRole"},
     "look for what was changed by hand": {"people/DriftPolicy", "delivery/DriftRole"},
     "deploy": {"people/DeployerPolicy", "delivery/DeployRole"},
+    # Promoters too, and theirs are the roles themselves and no names: tests/stacks/test_promotion_rights.py
+    "watch and record a release": {"people/DeployerPolicy", "delivery/DeployRole"},
+    "copy from another account": {"delivery/DeployRole"},
+    "see which models there are": {"people/DeployerPolicy"},  # where no release role looks at the released one
     # Roles of jobs and services use the key for what they may read; only people are held to buckets by the context.
     "decrypt proteins": {"people/TrainerPolicy", NOTEBOOK, "*Role"},
 }
@@ -321,19 +335,41 @@ SERVICE_CALLS = json.loads((ROOT / "tests" / "data" / "iam" / "service_calls.jso
 
 
 # Names that CloudFormation makes up, and digests of code: the strict run itself holds the roles to those.
-GENERATED = re.compile(r"ImageBuild(Log|Project)|<sha256>")
-OF_SAGEMAKER = [role for role in RECORDED if not re.match(r"training/(ImageBuild|RunWatch|Triggers)", role)]
+GENERATED = re.compile(r"ImageBuild(Log|Project)|Function>|<sha256>")
+OF_SAGEMAKER = [one for one in RECORDED if kind_of(one.partition("/")[2]) in ("job", "pipeline", "endpoint")]
 
 
-@pytest.mark.parametrize("role", RECORDED)
-def test_a_role_may_do_all_that_it_did_in_the_strict_run(role: str) -> None:
-    _, name, statements = everybody()[f"local/{role}"]
+@functools.cache
+def of_strict_run(setting: str) -> dict[str, list[Statement]]:
+    """`training/TrainRole` → what it may, where `local` is set as in that strict run."""
+    environment = SETTINGS[setting]
+    return {
+        f"{stack.partition('/')[2]}/{role}": statements
+        for stack, template in templates_of(environment).items()
+        for role, statements in policies(template, environment.account)
+    }
+
+
+@pytest.mark.parametrize("recorded", RECORDED)
+def test_a_role_may_do_all_that_it_did_in_the_strict_run(recorded: str) -> None:
+    setting, _, role = recorded.partition("/")
+    statements, name = of_strict_run(setting)[role], SETTINGS[setting].resource_name
+    named = [
+        resource
+        for one in statements
+        if one["Action"] == "s3:GetObject"
+        for resource in (one["Resource"] if isinstance(one["Resource"], list) else [one["Resource"]])
+    ]
+    released = {resource for resource in named if resource.endswith("/output/model.tar.gz")}
     refused = []
-    for action, resource, context in RECORDED[role]:
+    for action, resource, context in RECORDED[recorded]:
         # The repository has its real name there; the release's archive is that of the run, here of the example.
         resource = resource.replace(f":repository/{name}", ":repository/<Repository>")
-        if role == "endpoint/Role" and action == "s3:GetObject":
-            resource = next(one["Resource"] for one in statements if one["Action"] == "s3:GetObject")
+        if released and resource.endswith("/output/model.tar.gz"):
+            [resource] = released
+        if released and context.get("s3:prefix", "").endswith("/output/model.tar.gz"):
+            [archive] = released
+            context = {"s3:prefix": archive.partition("/")[2]}
         if GENERATED.search(resource):
             continue
         if not allows(statements, Call(action=action, resource=resource, context=context)):
@@ -341,24 +377,33 @@ def test_a_role_may_do_all_that_it_did_in_the_strict_run(role: str) -> None:
     assert refused == []
 
 
-def kinds_of(role: str) -> str:
-    return "pipeline" if role.endswith("PipelineRole") else role.split("/")[0].replace("training", "job")
+def test_the_table_has_a_row_for_each_role_that_strict_runs_hold() -> None:
+    assert set(RECORDED) == {f"{setting}/{role}" for setting, roles in HELD.items() for role in roles}
+    assert all(RECORDED.values())
 
 
-@pytest.mark.parametrize("role", OF_SAGEMAKER)
-def test_a_role_may_do_what_only_aws_asks_for(role: str) -> None:
+@pytest.mark.parametrize("recorded", OF_SAGEMAKER)
+def test_a_role_may_do_what_only_aws_asks_for(recorded: str) -> None:
     """In a network, with volumes that have a key: by action, since local AWS names no resources for these."""
+    setting, _, role = recorded.partition("/")
+    also = {"monitoring/DriftRole": "watched-prod/monitoring/DriftRole"}.get(role, f"private-dev/{role}")
+    if setting != "realtime":
+        also = f"modes-{setting}/{role.partition('/')[2]}"
+    elsewhere = everybody()[also][2] if also in everybody() else []
     given = {
         action
-        for environment in ("private-dev", "local")
-        for one in everybody()[f"{environment}/{role}"][2]
+        for one in [*of_strict_run(setting)[role], *elsewhere]
         for action in (one["Action"] if isinstance(one["Action"], list) else [one["Action"]])
     }
-    wanted = {row["action"] for row in SERVICE_CALLS if kinds_of(role) in row["roles"]}
-    if role == "training/FetchRole":  # it runs outside of the network
+    wanted = {row["action"] for row in SERVICE_CALLS if kind_of(role) in row["roles"]}
+    if role == "training/FetchRole" or setting == "serverless":  # outside of the network; there is none for the mode
         wanted = {action for action in wanted if not action.startswith("ec2:")}
+    if setting in ("realtime", "serverless"):  # their questions come in requests, and lie in no bucket
+        wanted -= {"s3:ListBucket"}
     if role == "training/RegistrationPipelineRole":  # it has no training to stop
         wanted -= {"sagemaker:StopTrainingJob"}
+    if role == "monitoring/DriftPipelineRole":  # it neither trains nor registers
+        wanted &= {"sagemaker:AddTags", "sagemaker:StopProcessingJob"}
     unwanted_here = {"kms:CreateGrant", "kms:DescribeKey"}  # types with local disks have no key for their volume
     assert wanted - given <= unwanted_here
 

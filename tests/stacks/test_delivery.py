@@ -307,6 +307,8 @@ STOPPED_BY_THE_BOUNDARY = {  # every call of these, though an administrator's po
     *("pass an administrator's role to a job", "destroy our key", "take models away", "change code that runs"),
     *("look for what was changed by hand", "look for it where nothing is ours"),
     *("open a notebook", "change a notebook", "deploy", "approve models", "change what is served"),
+    *("watch and record a release", "copy from another account"),  # a role of the environment assumes no other
+    *("see which models there are", "see which proteins there are, and were"),
 }
 BY_GENERATED_NAMES = "pass a job's role to a job"  # tried on a stand-in for a name, which no ARN of a boundary matches
 

@@ -165,6 +165,15 @@ def test_the_queues_role_tells_its_two_topics_and_no_other() -> None:
     assert len(topics) == 2
 
 
+def test_the_drift_job_lists_what_was_captured_and_its_one_archive_by_name() -> None:
+    archive = "runs/k3x9q2m7w1ab/model/pipelines-k3x9q2m7w1ab-Train-Yk2pQ0dV1s/output/model.tar.gz"
+    listed = [one for one in statements("watched-prod/monitoring", "DriftRole") if one["Action"] == "s3:ListBucket"]
+    assert [one["Condition"] for one in listed] == [
+        {"StringLike": {"s3:prefix": ["captured/amplify-prod/model/*"]}},
+        {"StringEquals": {"s3:prefix": archive}},
+    ]
+
+
 AT_ONCE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream")
 JOBS = ("AddTags", "CreateTransformJob", "DescribeTransformJob", "StopTransformJob")
 OF_PACKAGES = {"CreateModel", "DeleteModel", "DescribeModel", "DescribeModelPackage", "ListModelPackages"}

@@ -18,6 +18,8 @@ FUNCTIONS = [  # module, name, its parameters as our code gives or takes them
     (iam_evaluator, "resolve_principal", "access_key_id account_id credential"),
     (iam_evaluator, "evaluate_resource_policy", "doc ctx service named_only direct_only"),
     (iam_evaluator, "_is_root_key", "access_key_id"),
+    (iam_evaluator, "_permissions_boundary", "store name account_id"),
+    (iam_evaluator, "evaluate", "ctx policies limits"),
     (iam_actions, "identity_denial_message", "action principal_arn resource explicit_deny"),
     (iam_actions, "extract_iam_action", "service method path headers body query_params"),
     (iam_actions, "extract_resource_arn", "service method path headers body query_params region account_id"),
@@ -62,6 +64,12 @@ def test_the_evaluator_is_asked_by_its_name_in_its_module_so_that_ours_is_found(
         source = inspect.getsource(function)
         assert "from ministack.core.iam_evaluator import" in source
     assert "enforce" in inspect.getsource(app._enforce_data_plane)
+
+
+def test_a_refusal_has_a_reason_and_words_that_we_can_change():
+    assert "reason" in iam_evaluator.EvalResult.__dataclass_fields__
+    assert hooks.NO_IDENTITY_POLICY in iam_actions.identity_denial_message("a:B", "me", "*", explicit_deny=False)
+    assert "_permissions_boundary(iam_svc._roles" in inspect.getsource(iam_evaluator.resolve_principal)
 
 
 def test_what_a_request_is_about_has_the_members_that_we_fill():

@@ -8,7 +8,7 @@ import pytest
 
 from local_aws.processes import wait_until
 from tests.local_aws.small_images import ROLE, make_bucket, push_image
-from tests.local_aws.strict.conftest import ACCOUNT, allow
+from tests.local_aws.strict.conftest import ACCOUNT, allow, document
 
 BUCKET = "strict-jobs"
 BUCKET_ARN = f"arn:aws:s3:::{BUCKET}"
@@ -222,3 +222,15 @@ def test_a_role_that_goes_while_its_job_runs_takes_the_rights_along(strict, imag
     assert asked.is_set()
     assert described["ProcessingJobStatus"] == "Failed"
     assert "s3://strict-jobs/out/" in described["FailureReason"]
+
+
+def test_a_roles_boundary_holds_its_jobs_and_their_failure_says_so(strict, image):
+    role, iam, name = strict.role(*rights()), strict.admin("iam"), f"boundary-{uuid.uuid4().hex[:8]}"
+    boundary = iam.create_policy(PolicyName=name, PolicyDocument=document(allow("*", "*")))["Policy"]["Arn"]
+    iam.put_role_permissions_boundary(RoleName=role.rpartition("/")[2], PermissionsBoundary=boundary)
+    assert process(strict, image, role)[0]["ProcessingJobStatus"] == "Completed"
+    all_but_one = {"Effect": "Allow", "NotAction": "s3:PutObject", "Resource": "*"}
+    iam.create_policy_version(PolicyArn=boundary, PolicyDocument=document(all_but_one), SetAsDefault=True)
+    described, _ = process(strict, image, role)
+    assert described["ProcessingJobStatus"] == "Failed"
+    assert "because no permissions boundary allows the s3:PutObject action" in described["FailureReason"]
