@@ -22,7 +22,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,11 @@ from .media_types import JSON, JSON_LINES, NPZ, WANTED, AnswerType, boolean, rea
 from .strict_json import bad_body, decoded
 
 MAX_INPUTS = 10_000
+HEADINGS = {  # what people call columns
+    *("accession", "aa", "aa_seq", "aa_sequence", "entry", "id", "ids", "mutant", "mutation", "mutations", "name"),
+    *("peptide", "protein", "protein_id", "protein_sequence", "residues", "seq", "seq_id", "seqs", "sequence_id"),
+    *("sequences", "variant", "variants"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,9 @@ def _csv_inputs(text: str) -> Iterator[Input]:
             if columns is None:
                 names = [cell.strip().lower() for cell in row]
                 columns = names if "sequence" in names else ["id", "sequence"][-len(row) :]
+                if columns is not names and is_heading(row):
+                    message = f"a header without a column sequence: {echo(', '.join(names))}; give it that name"
+                    raise bad_body(message, f"row {rows.line_num}")
                 _check_columns(columns, row)
                 if columns is names:
                     continue
@@ -178,6 +186,14 @@ def _check_columns(columns: list[str], row: list[str]) -> None:
     if len(set(columns)) < len(row):
         wanted = "one column (sequence), two (id, sequence), or a header row that names each column once"
         raise bad_body(f"{len(row)} columns; {wanted}", "row 1")
+
+
+def is_heading(row: Sequence[str]) -> bool:
+    """Whether a first row without a column `sequence` is a header all the same, such as `id,seq`: it has a word of
+    people's headers in the sequence's place. `SEQ` alone, in capitals, may be a peptide."""
+    cells = [cell.strip() for cell in row]
+    words = [cell.lower() in HEADINGS for cell in cells]
+    return words[-1] and (cells[-1] != cells[-1].upper() or (len(row) > 1 and words[0]))
 
 
 def _csv_input(columns: list[str], row: list[str], where: str) -> Input:
