@@ -17,6 +17,7 @@ from hypercorn.config import Config
 from local_aws import (
     alarms,
     api,
+    build_requests,
     builds,
     cloudformation,
     drift,
@@ -32,7 +33,7 @@ from local_aws import (
 )
 from local_aws.ministack_hooks import ecr, existing
 from local_aws.ministack_hooks.cloudformation import bound_roles, join_in_conditions, run_in_threads
-from local_aws.ministack_hooks.codebuild import run_builds
+from local_aws.ministack_hooks.codebuild import refuse_builds, run_builds
 from local_aws.ministack_hooks.requests import route_application_auto_scaling, route_sagemaker
 from local_aws.ministack_hooks.services import encrypt_with_the_buckets_key, end_functions, miss_images
 from local_aws.persistence import Saver, complete
@@ -66,6 +67,7 @@ def run(ours: Settings) -> int:
     miss_images()
     ecr.keep_layers(ours.endpoint_url)
     run_builds(builds.carry_out)
+    refuse_builds(build_requests.check)
     schedules.install()
     if ours.strict:
         from local_aws import strict  # it loads more of ministack: for those who asked for it

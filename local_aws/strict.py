@@ -13,7 +13,7 @@ import functools
 
 from local_aws import authorization, calls, clients, identity, sessions
 from local_aws.errors import SageMakerError
-from local_aws.ministack_hooks import cross_account, iam
+from local_aws.ministack_hooks import cross_account, encryption, iam
 from local_aws.ministack_hooks.iam import Decision
 from local_aws.ministack_hooks.requests import account, region, request_scope
 from local_aws.permissions import Need
@@ -30,6 +30,7 @@ def install(ours: Settings) -> None:
     iam.let_services_act_in_their_account()
     iam.end_sessions_of_remade_roles()
     iam.name_resources()
+    encryption.tell_of_keys()
     iam.tell_of_boundaries()
     cross_account.install()
     iam.watch_decisions(functools.partial(_record, recorder))

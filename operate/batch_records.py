@@ -10,7 +10,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ ENDINGS = {
 }
 MOST_FAULTS_TOLD = 5
 COLUMNS = ("id", "sequence", "variants")
+HEADINGS = {  # what people call columns
+    *("accession", "aa", "aa_seq", "aa_sequence", "entry", "id", "ids", "mutant", "mutation", "mutations", "name"),
+    *("peptide", "protein", "protein_id", "protein_sequence", "residues", "seq", "seq_id", "seqs", "sequence_id"),
+    *("sequences", "variant", "variants"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,26 @@ def read(source: str, s3: Callable[[], Any]) -> list[Record]:
         found, wrong = parse(name, content, first=len(records) + 1)
         records += found
         faults += wrong
+    faults += _shared_names(records)
     if faults:
         more = f" … and {len(faults) - MOST_FAULTS_TOLD} more" if len(faults) > MOST_FAULTS_TOLD else ""
         raise OperateError("; ".join(faults[:MOST_FAULTS_TOLD]) + more + ".", todo="Mend these, and start again.")
     if not records:
         raise OperateError(f"{source} holds no records.", todo=f"Give {FORMS}.")
     return records
+
+
+def _shared_names(records: Sequence[Record]) -> Iterator[str]:
+    """Ids that two records have: an answer names its record by nothing else. The same protein may come again with other
+    variants."""
+    seen: dict[str, Record] = {}
+    asked: dict[tuple[str, tuple[str, ...] | None], Record] = {}
+    for one in records:
+        first = seen.setdefault(one.name, one)
+        if first.sequence != one.sequence:
+            yield f"{one.where}: id {one.name!r} is that of another protein, {first.where}; each wants its own"
+        elif (same := asked.setdefault((one.name, one.variants), one)) is not one:
+            yield f"{one.where}: id {one.name!r} is there already with the same content, {same.where}"
 
 
 def parse(name: str, content: bytes, *, first: int = 1) -> tuple[list[Record], list[str]]:
@@ -156,6 +175,12 @@ def _csv(text: str) -> Iterator[tuple[str, Found | str]]:
         if columns is None:
             names = [cell.strip().lower() for cell in row]
             columns = names if "sequence" in names else ["id", "sequence"][-len(row) :]
+            if columns is not names and is_heading(row):
+                yield (
+                    f"row {rows.line_num}",
+                    f"a header without a column sequence: {', '.join(names)}; give it that name",
+                )
+                return
             if set(columns) - set(COLUMNS) or len(set(columns)) < len(row):
                 yield f"row {rows.line_num}", f"its columns are {', '.join(names)}; id, sequence and variants are known"
                 return
@@ -168,6 +193,14 @@ def _csv(text: str) -> Iterator[tuple[str, Found | str]]:
         cells = dict(zip(columns, row, strict=True))
         variants = tuple(filter(None, re.split(r"[,;\s]+", cells["variants"]))) if "variants" in cells else None
         yield f"row {rows.line_num}", (cells.get("id", "").strip(), cells["sequence"].strip(), variants)
+
+
+def is_heading(row: Sequence[str]) -> bool:
+    """Whether a first row without a column `sequence` is a header all the same, such as `id,seq`: it has a word of
+    people's headers in the sequence's place. `SEQ` alone, in capitals, may be a peptide."""
+    cells = [cell.strip() for cell in row]
+    words = [cell.lower() in HEADINGS for cell in cells]
+    return words[-1] and (cells[-1] != cells[-1].upper() or (len(row) > 1 and words[0]))
 
 
 # ---- where it lies ---------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def _parameters(before: Json, after: Json) -> Iterator[Said]:
         was, now = old[name].get("DefaultValue"), new[name].get("DefaultValue")
         if was != now:
             rule = "pipeline.machine" if name in ("instance_type", "instance_count") else "pipeline.changed"
-            if _DIGEST.search(str(was)) and not _DIGEST.search(str(now)):
+            if _is_by_tag(name, now) and not _is_by_tag(name, was):
                 rule = "pipeline.image_not_pinned"
             yield rule, f"{name} of a run that names none: {quoted(was)} → {quoted(now)}"
         allowed = set(listed(old[name].get("EnumValues"))), set(listed(new[name].get("EnumValues")))
@@ -113,6 +113,11 @@ def _parameters(before: Json, after: Json) -> Iterator[Said]:
             yield "pipeline.machine", f"a run may ask for {', '.join(more)} too ({name})"
         elif fewer := sorted(allowed[0] - allowed[1]):
             yield "pipeline.changed", f"a run may no longer ask for {', '.join(fewer)} ({name})"
+
+
+def _is_by_tag(name: str, default: Any) -> bool:
+    """Whether a run that names no image would have one that may be another tomorrow; without a default it has none."""
+    return name == "image" and default is not None and not _DIGEST.search(str(default))
 
 
 def _step(before: Json, after: Json) -> Iterator[Said]:

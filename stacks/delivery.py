@@ -20,17 +20,14 @@ from stacks.config.delivery import (
     drift_role_name,
 )
 from stacks.constructs.account_role import promotion_role_name, release_role_name
-from stacks.delivery_rights import BOUNDED, BOUNDED_MODELS, READS
+from stacks.delivery_rights import BOUNDED, BOUNDED_MODELS
+from stacks.drift_rights import drift_statements
 from stacks.people import BOOTSTRAP_ROLES
 
 GITHUB = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
 GIVES_POWER = ("account", "iam", "identitystore", "organizations", "sso", "sts")
 """The services by which one gets, or gives, more rights than one has."""
-ABOUT_STACKS = (
-    *("cloudformation:DescribeStacks", "cloudformation:DetectStackDrift", "cloudformation:DetectStackResourceDrift"),
-    *("cloudformation:DescribeStackResourceDrifts", "cloudformation:ListStackResources"),
-)
 
 
 class DeliveryStage(cdk.Stage):
@@ -127,24 +124,8 @@ class DeliveryStack(cdk.Stack):
             subject=f"ref:refs/heads/{self._delivery.branch}",
             description=f"Looks whether {environment.name} is as it was deployed, and changes nothing",
         )
-        name, region = environment.resource_name, environment.region
-        stacks = f"arn:{self.partition}:cloudformation:{region}:{self.account}:stack/{name}-*/*"
-        role.add_to_policy(iam.PolicyStatement(actions=list(ABOUT_STACKS), resources=[stacks]))
-        # AWS defines it without a resource: a detection's number tells nothing.
-        role.add_to_policy(
-            iam.PolicyStatement(actions=["cloudformation:DescribeStackDriftDetectionStatus"], resources=["*"])
-        )
-        by_resource: dict[tuple[tuple[str, ...], bool], set[str]] = {}
-        for reads in READS.values():
-            by_resource.setdefault((reads.on, reads.tagged), set()).update(reads.actions)
-        for (resources, tagged), actions in by_resource.items():
-            role.add_to_policy(
-                iam.PolicyStatement(
-                    actions=sorted(actions),
-                    resources=[self._arn(one, environment) for one in resources],
-                    conditions={"StringEquals": _tags(environment)} if tagged else None,
-                )
-            )
+        for statement in drift_statements(self, environment):
+            role.add_to_policy(statement)
 
     def _bound_what_a_deployment_makes(self) -> None:
         """Grants nothing: whoever has it can do these at most. Never IAM, but for handing our roles to jobs."""
@@ -223,18 +204,3 @@ class DeliveryStack(cdk.Stack):
 
     def _iam(self, resource: str) -> str:
         return f"arn:{self.partition}:iam::{self.account}:{resource}"
-
-    def _arn(self, pattern: str, environment: Environment) -> str:
-        """`sqs:{name}-*`, `iam::role/{name}-*`, `s3:::{name}-*` or `*` as an ARN."""
-        if pattern == "*":
-            return pattern
-        service, _, resource = pattern.format(name=environment.resource_name).partition(":")
-        if resource.startswith("::"):  # S3: neither region nor account
-            return f"arn:{self.partition}:{service}:{resource}"
-        if resource.startswith(":"):
-            return f"arn:{self.partition}:{service}::{self.account}:{resource[1:]}"
-        return f"arn:{self.partition}:{service}:{environment.region}:{self.account}:{resource}"
-
-
-def _tags(environment: Environment) -> dict[str, str]:
-    return {f"aws:ResourceTag/{key}": value for key, value in environment.tags.items()}

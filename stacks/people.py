@@ -12,6 +12,7 @@ from constructs import Construct
 from stacks.config import Environment
 from stacks.constructs.account_role import release_role_name
 from stacks.constructs.people_policy import PeoplePolicy
+from stacks.drift_rights import drift_statements
 from stacks.registry import RegistryStack
 from stacks.storage import StorageStack
 
@@ -54,6 +55,9 @@ class PeopleStack(cdk.Stack):
         self._let_audit(
             self._policy("auditor", "See how everything is set, scored and logged", people.auditors), image_build_arn
         )
+        # A policy of its own, for auditors too: both together are longer than IAM takes.
+        drift = self._policy("drift", "Look whether everything is as it was deployed", people.auditors)
+        drift.add_statements(*drift_statements(self, environment))
 
     def _policy(self, kind: str, does: str, roles: tuple[str, ...]) -> PeoplePolicy:
         return PeoplePolicy(self, kind, resource_name=self._name, does=does, roles=roles)

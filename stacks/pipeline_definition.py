@@ -59,7 +59,7 @@ def training_definition(training: Training, around: Surroundings) -> Json:
             {"Name": "instance_count", "Type": "Integer", "DefaultValue": training.instance_count},
             text_parameter("script", "train"),
             text_parameter("overrides", "{}"),
-            image_parameter(around),
+            image_parameter(),
         ],
         "Steps": [
             _prepare(training, around),
@@ -85,7 +85,7 @@ def registration_definition(training: Training, around: Surroundings) -> Json:
     model = of_this_run(around, "model/model.tar.gz")
     return {
         "Version": "2020-12-01",
-        "Parameters": [{"Name": "init", "Type": "String"}, heldout_parameter(around), image_parameter(around)],
+        "Parameters": [{"Name": "init", "Type": "String"}, heldout_parameter(around), image_parameter()],
         "Steps": [
             _fetch(training, around),
             evaluate(training, around, model) | {"DependsOn": ["Fetch"]},

@@ -25,7 +25,6 @@ class Surroundings:
     """What definitions name but do not make: each a string, or a CDK token that becomes one at deployment."""
 
     environment: str
-    image_uri: str
     data_bucket: str
     artifact_bucket: str
     key_arn: str
@@ -134,13 +133,13 @@ def heldout_parameter(around: Surroundings) -> Json:
     return text_parameter("heldout", f"s3://{around.data_bucket}/heldout/")
 
 
-def image_parameter(around: Surroundings) -> Json:
+def image_parameter() -> Json:
     """The image of every job and of the model. Who starts a run names its digest, and so does the registered package.
 
-    The default is the tag, for runs that are started by hand. Another repository's image is of no use here: the roles
-    of the jobs can pull from this one only.
+    No default: it could only be the tag, and a package of a tag is never approved. Another repository's image is of no
+    use here: the roles of the jobs can pull from this one only.
     """
-    return text_parameter("image", around.image_uri)
+    return {"Name": "image", "Type": "String"}
 
 
 def parameter(name: str) -> Json:

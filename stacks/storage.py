@@ -57,6 +57,10 @@ class StorageStack(cdk.Stack):
                 # hoards them. A job's answers are kept, as a run's are: somebody paid for them.
                 *(_passing(prefix) for prefix in ("checkpoints", "captured", "async", f"transform/{name}/input")),
             ],
+            # All but checkpoints: no document says under which key SageMaker's own agent puts those.
+            whose_writers_name_the_key=[
+                f"{one}/*" for one in ("async", "captured", "drift", "images", "releases", "runs", "transform")
+            ],
         )
         for target in targets:
             self._let_fetch_releases(target)

@@ -101,7 +101,6 @@ class TrainingStack(cdk.Stack):
 
         around = Surroundings(
             environment=environment.name,
-            image_uri=image_uri,
             data_bucket=data.bucket_name,
             artifact_bucket=artifacts.bucket_name,
             key_arn=storage.key.key_arn,

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
+from ministack.core import responses
 from ministack.services import codebuild
 from ministack.services.cloudformation import provisioners
 
+from local_aws.errors import SageMakerError
 from local_aws.ministack_hooks.cloudformation import Created, Properties
 
 
@@ -43,6 +46,21 @@ class Build:
         last = self._record["phases"][-1]
         if "endTime" not in last:
             last |= {"phaseStatus": status, "endTime": int(time.time())}
+
+
+def refuse_builds(check: Callable[[Properties], None]) -> None:
+    """Answer StartBuild with the SageMakerError that `check(request)` raises. ministack takes overrides, and does
+    without them in silence."""
+    start = codebuild._start_build
+
+    def _start_build(request: Properties) -> Any:
+        try:
+            check(request)
+        except SageMakerError as error:
+            return responses.error_response_json(error.code, str(error), error.status)
+        return start(request)
+
+    codebuild._start_build = _start_build
 
 
 def log_group_of(project: Properties) -> str:

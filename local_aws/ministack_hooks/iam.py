@@ -16,6 +16,7 @@ from ministack.core import iam_actions, iam_evaluator, lambda_runtime, responses
 from ministack.services import iam, kms, s3, sts
 from ministack.services.cloudformation import changesets, handlers, helpers, stacks
 
+from local_aws import build_requests
 from local_aws.ministack_hooks.cloudformation import Properties
 from local_aws.ministack_hooks.requests import Headers, Query, account, region, request_scope
 from local_aws.settings import Credentials
@@ -257,7 +258,8 @@ def name_resources() -> None:
 
     A policy names a log group with `:*` at its end for all but tags
     (https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html), and a stream by its name;
-    cloudwatch:PutMetricData is bounded by cloudwatch:namespace; builds are asked for by their project.
+    cloudwatch:PutMetricData is bounded by cloudwatch:namespace; builds are asked for by their project, and what a
+    request would have otherwise than that sets condition keys.
     """
     action_of, resource_of = iam_actions.extract_iam_action, iam_actions.extract_resource_arn
 
@@ -271,6 +273,8 @@ def name_resources() -> None:
                 action = f"cloudwatch:{path.removeprefix(METRIC_OPERATION)}"
             if action == "cloudwatch:PutMetricData":
                 _more_context.set({"cloudwatch:namespace": _namespace(body, query_params)})
+        if action == "codebuild:StartBuild":
+            _more_context.set(build_requests.conditions(_json(body)))
         return action
 
     def _extract_resource_arn(

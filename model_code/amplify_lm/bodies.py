@@ -23,7 +23,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -38,6 +38,11 @@ JSON, JSON_LINES, NPZ = "application/json", "application/jsonlines", "applicatio
 MAX_INPUTS = 10_000
 MOST_DIGITS = 4000  # of a whole number: Python refuses 4,300 with advice for programmers
 DECIMALS = 6  # of JSON's numbers; npz has all
+HEADINGS = {  # what people call columns
+    *("accession", "aa", "aa_seq", "aa_sequence", "entry", "id", "ids", "mutant", "mutation", "mutations", "name"),
+    *("peptide", "protein", "protein_id", "protein_sequence", "residues", "seq", "seq_id", "seqs", "sequence_id"),
+    *("sequences", "variant", "variants"),
+}
 
 _FORMATS = {
     JSON: "json",
@@ -176,6 +181,9 @@ def _csv_inputs(text: str) -> Iterator[Input]:
             if columns is None:
                 names = [cell.strip().lower() for cell in row]
                 columns = names if "sequence" in names else ["id", "sequence"][-len(row) :]
+                if columns is not names and is_heading(row):
+                    message = f"a header without a column sequence: {echo(', '.join(names))}; give it that name"
+                    raise _bad_body(message, f"row {rows.line_num}")
                 _check_columns(columns, row)
                 if columns is names:
                     continue
@@ -191,6 +199,14 @@ def _check_columns(columns: list[str], row: list[str]) -> None:
     if len(set(columns)) < len(row):
         wanted = "one column (sequence), two (id, sequence), or a header row that names each column once"
         raise _bad_body(f"{len(row)} columns; {wanted}", "row 1")
+
+
+def is_heading(row: Sequence[str]) -> bool:
+    """Whether a first row without a column `sequence` is a header all the same, such as `id,seq`: it has a word of
+    people's headers in the sequence's place. `SEQ` alone, in capitals, may be a peptide."""
+    cells = [cell.strip() for cell in row]
+    words = [cell.lower() in HEADINGS for cell in cells]
+    return words[-1] and (cells[-1] != cells[-1].upper() or (len(row) > 1 and words[0]))
 
 
 def _csv_input(columns: list[str], row: list[str], where: str) -> Input:

@@ -35,7 +35,8 @@ class People(Settings):
     environment that they may assume. Where an environment takes part in promotion."""
 
     auditors: tuple[str, ...] = ()
-    """Read how everything is set, what runs scored and what was logged. No proteins, no models, no changes."""
+    """Read how everything is set, what runs scored and what was logged, and look for what was changed by hand: by two
+    policies, `-auditor` and `-drift`. No proteins (but the names of objects), no models, no changes."""
 
     def _faults(self) -> Iterable[str]:
         for field in fields(self):

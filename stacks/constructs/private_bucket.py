@@ -1,15 +1,24 @@
 """Buckets no one reads by accident: TLS only, no public access, versioned, encrypted, kept by a deployment."""
 
+from collections.abc import Mapping, Sequence
+
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
+
+ENCRYPTION = "s3:x-amz-server-side-encryption"
+NAMED_KEY = f"{ENCRYPTION}-aws-kms-key-id"
+CUSTOMERS_KEY = f"{ENCRYPTION}-customer-algorithm"
 
 
 class PrivateBucket(s3.Bucket):
     """A bucket for data and models, under the environment's key, its accesses logged.
 
-    `tells_events`: EventBridge hears of every object that comes and goes.
+    Writers that ask for no encryption have that key; writers that ask for another one, or for none of KMS, are refused.
+    `tells_events`: EventBridge hears of every object that comes and goes. `whose_writers_name_the_key`: the objects
+    whose writers, where they ask for KMS at all, have to say which key (S3 would take the account's own, aws/s3).
     """
 
     def __init__(
@@ -21,6 +30,7 @@ class PrivateBucket(s3.Bucket):
         access_logs: s3.IBucket,
         lifecycle_rules: list[s3.LifecycleRule],
         tells_events: bool = False,
+        whose_writers_name_the_key: Sequence[str] = ("*",),
     ) -> None:
         super().__init__(
             scope,
@@ -38,6 +48,12 @@ class PrivateBucket(s3.Bucket):
             lifecycle_rules=lifecycle_rules,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
+        other, another = {"StringNotEquals": {ENCRYPTION: "aws:kms"}}, {"StringNotEquals": {NAMED_KEY: key.key_arn}}
+        unnamed = {"StringEquals": {ENCRYPTION: "aws:kms"}, "Null": {NAMED_KEY: "true"}}
+        self._refuse("OtherEncryptionIsRefused", other | _given(ENCRYPTION))
+        self._refuse("OtherKeysAreRefused", another | _given(NAMED_KEY))
+        self._refuse("CustomersKeysAreRefused", _given(CUSTOMERS_KEY))
+        self._refuse("UnnamedKeysAreRefused", unnamed, whose_writers_name_the_key)
         if tells_events:
             # The CDK's own `event_bridge_enabled` runs a function during the deployment; CloudFormation needs none.
             bucket = self.node.default_child
@@ -45,6 +61,25 @@ class PrivateBucket(s3.Bucket):
             bucket.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
                 event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
             )
+
+    def _refuse(self, sid: str, conditions: Mapping[str, Mapping[str, str]], objects: Sequence[str] = ("*",)) -> None:
+        """Writes of these objects that fulfil all conditions. Parts of an upload have no headers: S3 judges its
+        beginning."""
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid=sid,
+                effect=iam.Effect.DENY,
+                principals=[iam.AnyPrincipal()],
+                actions=["s3:PutObject"],
+                resources=[self.arn_for_objects(one) for one in objects],
+                conditions=conditions,
+            )
+        )
+
+
+def _given(key: str) -> dict[str, dict[str, str]]:
+    """The request has it: a condition that says what a value is not holds for requests without one, too."""
+    return {"Null": {key: "false"}}
 
 
 class AccessLogBucket(s3.Bucket):

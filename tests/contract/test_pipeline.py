@@ -34,6 +34,12 @@ def test_the_parameters_are_those_that_people_start_a_run_with() -> None:
 
 
 @pytest.mark.parametrize("pipeline", ["amplify-local", "amplify-local-register"])
+def test_a_run_that_names_no_image_does_not_begin_with_one_that_can_never_be_approved(pipeline: str) -> None:
+    [image] = [one for one in definition(pipeline)["Parameters"] if one["Name"] == "image"]
+    assert image == {"Name": "image", "Type": "String"}
+
+
+@pytest.mark.parametrize("pipeline", ["amplify-local", "amplify-local-register"])
 def test_every_job_and_the_registered_model_are_of_the_one_image_that_the_run_names(pipeline: str) -> None:
     text = json.dumps([step["Arguments"] for name, step in steps(pipeline).items() if name != "CheckLoss"])
     images = re.findall(r'"(?:ImageUri|TrainingImage|Image)": (\{[^}]*\}|"[^"]*")', text)

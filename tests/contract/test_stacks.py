@@ -53,7 +53,7 @@ def test_a_workbench_tells_its_notebook_and_the_policies_of_people_have_fixed_na
     assert set(variants()["workbench-dev/workbench"]["Outputs"]) == {"NotebookInstanceName"}
     policies = resources(templates()["dev/people"], "AWS::IAM::ManagedPolicy").values()
     assert {policy["Properties"]["ManagedPolicyName"] for policy in policies} == {
-        f"amplify-dev-{kind}" for kind in ("trainer", "approver", "deployer", "auditor")
+        f"amplify-dev-{kind}" for kind in ("trainer", "approver", "deployer", "auditor", "drift")
     }
 
 

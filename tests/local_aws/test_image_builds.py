@@ -1,6 +1,7 @@
 """CodeBuild builds images of code bundles, tells how far it is, and says why where it fails."""
 
 import pytest
+from botocore.exceptions import ClientError
 
 from local_aws import server
 from local_aws.processes import wait_until
@@ -120,6 +121,30 @@ def test_a_build_of_something_else_is_refused_and_not_called_a_success(aws):
     done = ended(aws, start_build(aws, "other"))
     assert done["buildStatus"] == "FAILED"
     assert "runs no other buildspec" in str(done["phases"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"buildspecOverride": "version: 0.2"},
+        {"imageOverride": "public.ecr.aws/mine:latest", "privilegedModeOverride": True},
+        {"environmentVariablesOverride": [{"name": "BUNDLE", "value": "s3://mine/code.zip"}]},
+        {"serviceRoleOverride": "arn:aws:iam::123456789012:role/other"},
+        {"sourceTypeOverride": "S3", "sourceLocationOverride": "mine/code.zip"},
+        {"debugSessionEnabled": True},
+        {"sourceVersion": "main"},
+    ],
+    ids=lambda override: next(iter(override)),
+)
+def test_a_build_that_would_differ_from_its_project_is_refused_and_not_started_without_that(aws, bundle, override):
+    project = make_project(aws, bundle())
+    with pytest.raises(ClientError, match="is not emulated by local AWS") as refused:
+        aws("codebuild").start_build(projectName=project, **override)
+    assert refused.value.response["Error"]["Code"] == "NotEmulated"
+    assert all(member in str(refused.value) for member in override)
+    assert aws("codebuild").list_builds_for_project(projectName=project)["ids"] == []
+    started = aws("codebuild").start_build(projectName=project, idempotencyToken="once")["build"]
+    assert ended(aws, started["id"])["buildStatus"] == "SUCCEEDED"
 
 
 def test_a_build_that_is_stopped_stays_stopped(aws, bundle):

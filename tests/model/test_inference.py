@@ -225,6 +225,8 @@ REFUSED_BODIES = [
     ),
     (">a\nMKT", "text/x-fasta; task=nope", 400, "bad_request", "task", "unknown task"),
     ("a,b,c\n", "text/csv", 400, "bad_body", "row 1", "3 columns"),
+    ("id,seq\nx,MKT\n", "text/csv", 400, "bad_body", "row 1", "a header without a column sequence"),
+    ("\nseq\nMKT\n", "text/csv; task=perplexity", 400, "bad_body", "row 2", "a header without a column sequence"),
     ("id,sequence,colour\nx,M,red", "text/csv", 400, "bad_body", "row 1", "unknown column 'colour'"),
     ("id,sequence\nx,M\nMKT\n", "text/csv", 400, "bad_body", "row 3", "1 columns; 2 are wanted"),
     ('x,"MKT', "text/csv", 400, "bad_body", "row 1", "not CSV"),

@@ -56,6 +56,13 @@ def plan(*records: Record, task: str = "embed", settings: Batch = SETTINGS) -> P
         ("a.csv", "x,MKT\ny,MLE\n", [("x", "MKT", None), ("y", "MLE", None)]),
         ("a.csv", "MKT\n", [("protein_1", "MKT", None)]),
         ("a.csv", 'Sequence,variants\nMKT,"M1A, K2L:T3S"\n', [("protein_1", "MKT", ("M1A", "K2L:T3S"))]),
+        ("a.csv", "protein,MKT\nseq,MLE\n", [("protein", "MKT", None), ("seq", "MLE", None)]),
+        ("a.csv", "x,SEQ\n", [("x", "SEQ", None)]),
+        (
+            "a.csv",
+            "id,sequence,variants\nx,MKT,M1A\nx,MKT,K2L\n",
+            [("x", "MKT", ("M1A",)), ("x", "MKT", ("K2L",))],
+        ),
     ],
 )
 def test_records_are_read_in_each_form(tmp_path: Path, name: str, content: str | bytes, found: list[Any]) -> None:
@@ -77,6 +84,12 @@ def test_records_are_read_in_each_form(tmp_path: Path, name: str, content: str |
         ("a.csv", "x,MKT\ny\n", "row 2: 1 columns; 2 are wanted: id, sequence"),
         ("a.csv", 'x,"MKT\n', "row 1: not CSV"),
         ("a.csv", "id,sequence\n", "holds no records"),
+        ("a.csv", "id,seq\nx,MKT\n", "a.csv, row 1: a header without a column sequence: id, seq; give it that name"),
+        ("a.csv", "\nSeq\nMKT\n", "row 2: a header without a column sequence: seq"),
+        ("a.csv", "x,MKT\nx,MLE\n", "a.csv, row 2: id 'x' is that of another protein, .*a.csv, row 1"),
+        ("a.csv", "x,MKT\ny,M\nx,MKT\n", "row 3: id 'x' is there already with the same content, .*a.csv, row 1"),
+        ("a.faa", ">x one\nMKT\n>x two\nMLE\n", "record 2: id 'x' is that of another protein, .*a.faa, record 1"),
+        ("a.jsonl", '{"sequence":"M","id":"protein_2"}\n"K"\n', "line 2: id 'protein_2' is that of another protein"),
         ("a.jsonl", "1\n" * 9, "… and 4 more"),
     ],
 )

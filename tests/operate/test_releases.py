@@ -2,16 +2,20 @@
 
 import hashlib
 import io
+import json
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from operate import releases
+from operate.aws import Aws
 from operate.errors import OperateError
 from operate.provenance import code_commit
 from stacks.bundle import archive
+from tests.operate.test_promotion_copy import push
 
 
 def test_an_environment_without_a_pin_has_no_release(tmp_path: Path) -> None:
@@ -81,3 +85,67 @@ def test_an_artifact_is_read_once_for_its_digest_and_for_what_it_was_trained_on(
     assert releases.file_in(stream, "manifest.json") == b'{"format": 1}'
     assert stream.rest() == hashlib.sha256(artifact).hexdigest()
     assert releases.file_in(io.BytesIO(packed(config_json=b"{}")), "manifest.json") is None
+
+
+# ---- what is approved ------------------------------------------------------------------------------------------------
+
+TAG = f"cpu-{'1' * 64}"
+
+
+def registered(aws: Aws, code: Path, name: Callable[[str], str]) -> str:
+    """A package, with an evaluation of the very bytes that it names, of the image that `name(its digest)` names."""
+    artifact = packed(config_json=b"{}")
+    account = aws.client("sts").get_caller_identity()["Account"]
+    s3, sagemaker, ecr = (aws.client(one) for one in ("s3", "sagemaker", "ecr"))
+    bucket = f"artifacts-{account}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=bucket, Key="model.tar.gz", Body=artifact)
+    evaluation = {"artifact_sha256": hashlib.sha256(artifact).hexdigest(), "loss": 2.5, "proteins": 10}
+    s3.put_object(Bucket=bucket, Key="evaluation.json", Body=json.dumps(evaluation).encode())
+    ecr.create_repository(repositoryName="amplify-local")
+    (code / "launch.py").touch()
+    digest = push(ecr, "amplify-local", b"config", archive(code), tag=TAG)
+    sagemaker.create_model_package_group(ModelPackageGroupName="amplify-local")
+    package = sagemaker.create_model_package(
+        ModelPackageGroupName="amplify-local",
+        InferenceSpecification={
+            "Containers": [
+                {
+                    "Image": f"{account}.dkr.ecr.us-east-1.amazonaws.com/amplify-local{name(digest)}",
+                    "ModelDataUrl": f"s3://{bucket}/model.tar.gz",
+                }
+            ],
+            "SupportedContentTypes": ["application/json"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+        ModelMetrics={
+            "ModelQuality": {
+                "Statistics": {"ContentType": "application/json", "S3Uri": f"s3://{bucket}/evaluation.json"}
+            }
+        },
+    )
+    return str(package["ModelPackageArn"])
+
+
+def status(aws: Aws, arn: str) -> str:
+    return str(aws.client("sagemaker").describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"])
+
+
+def test_a_package_whose_image_is_a_tag_is_not_approved(aws: Aws, tmp_path: Path) -> None:
+    """A run that somebody started by hand may name any image of the repository."""
+    by_tag = registered(aws, tmp_path, lambda _digest: f":{TAG}")
+    with pytest.raises(OperateError, match="without a digest") as caught:
+        releases.approve(aws, by_tag, "ada")
+    assert "amplify train" in caught.value.todo
+    assert status(aws, by_tag) == "PendingManualApproval"
+
+
+def test_a_package_of_an_image_by_its_digest_is_approved_with_the_code_that_its_tag_names(
+    aws: Aws, tmp_path: Path
+) -> None:
+    by_digest = registered(aws, tmp_path, lambda digest: f"@{digest}")
+    pin = releases.approve(aws, by_digest, "ada")
+    assert status(aws, by_digest) == "Approved"
+    assert pin["code_bundle"] == "1" * 64
+    assert pin["image_digest"].startswith("sha256:")

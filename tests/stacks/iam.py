@@ -36,6 +36,12 @@ def allows(policy: Sequence[Statement], call: Call, boundary: Sequence[Statement
     return _allow(policy, call) and (boundary is None or _allow(boundary, call))
 
 
+def denies(policy: Sequence[Statement], call: Call) -> bool:
+    """Whether a statement denies it: of a bucket's policy, whose own Deny nobody's Allow outweighs."""
+    own = [{key: value for key, value in one.items() if key != "Principal"} for one in policy]
+    return any(one["Effect"] == "Deny" and _is_about(one, call) for one in own)
+
+
 def _allow(policy: Sequence[Statement], call: Call) -> bool:
     effects = {statement["Effect"] for statement in policy if _is_about(statement, call)}
     return "Allow" in effects and "Deny" not in effects
@@ -69,7 +75,11 @@ def matches(value: str, pattern: str) -> bool:
 
 
 def _holds(operator: str, wanted: Any, given: str | None) -> bool:
-    """A key that the call does not have fulfils no condition of these kinds."""
+    """A key that the call does not have fulfils a condition that negates or that wants it absent, and no other."""
+    if operator == "Null":
+        return (given is None) == (str(wanted).lower() == "true")
+    if operator == "StringNotEquals":
+        return given not in _list(wanted)
     if operator not in ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "NumericLessThan"):
         raise NotImplementedError(f"the condition {operator}")
     if given is None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stacks.iam import Call, allows, matches
+from tests.stacks.iam import Call, allows, denies, matches
 
 READ = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/proteins/*"}
 
@@ -49,11 +49,36 @@ def test_every_condition_has_to_hold(condition: dict[str, object], given: str, h
 
 @pytest.mark.parametrize(
     "unknown",
-    [{"Condition": {"StringNotEquals": {"k": "a"}}}, {"Condition": {"IpAddress": {"k": "a"}}}, {"NotPrincipal": "*"}],
+    [{"Condition": {"StringNotLike": {"k": "a"}}}, {"Condition": {"IpAddress": {"k": "a"}}}, {"NotPrincipal": "*"}],
 )
 def test_what_it_does_not_know_it_does_not_judge(unknown: dict[str, object]) -> None:
     with pytest.raises(NotImplementedError):
         allowed(READ | unknown)
+
+
+@pytest.mark.parametrize(
+    ("condition", "given", "without"),
+    [
+        ({"StringNotEquals": {"k": "a"}}, False, True),
+        ({"StringNotEquals": {"k": ["b", "c"]}}, True, True),
+        ({"Null": {"k": "true"}}, False, True),
+        ({"Null": {"k": "false"}}, True, False),
+        ({"StringNotEquals": {"k": "b"}, "Null": {"k": "false"}}, True, False),
+    ],
+)
+def test_a_key_that_is_not_there_fulfils_what_negates_and_what_wants_it_absent(
+    condition: dict[str, object], given: bool, without: bool
+) -> None:
+    assert allowed(READ | {"Condition": condition}, k="a") is given
+    assert allowed(READ | {"Condition": condition}) is without
+
+
+def test_a_policy_of_a_resource_denies_what_its_denials_are_about_and_nothing_by_its_permissions() -> None:
+    call = Call(action="s3:GetObject", resource="arn:aws:s3:::b/proteins/x")
+    everybody = {"Principal": {"AWS": "*"}}
+    assert denies([READ | everybody | {"Effect": "Deny"}], call)
+    assert not denies([READ | everybody], call)
+    assert not denies([READ | everybody | {"Effect": "Deny", "Action": "s3:PutObject"}], call)
 
 
 BOUNDARY = [{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b/*"}]

@@ -139,8 +139,8 @@ EXPLAINED = [  # construct path, finding, reason
     (r"workbench/Role", r":ec2:[\w-]+:\d+:network-interface/\*", INTERFACES),
     (r"workbench/Role", r"Resource::\*", NO_RESOURCE),
     (r"\w+/Boundary", r"Resource::(\*|arn:aws:(iam:|sagemaker:[\w-]+):\d+:(role|model)/amplify-\*)", CEILING),
-    (r"\w+/\w+DriftRole", r"Resource::\*", DRIFT),
-    (r"\w+/\w+DriftRole", r"[:/](amplify-\w+-?)?\*(/(amplify-\w+-)?\*)?", DRIFT),
+    (r"\w+/\w+DriftRole|people/DriftPolicy", r"Resource::\*", DRIFT),
+    (r"\w+/\w+DriftRole|people/DriftPolicy", r"[:/](amplify-\w+-?)?\*(/(amplify-\w+-)?\*)?", DRIFT),
 ]
 
 

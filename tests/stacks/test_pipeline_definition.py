@@ -15,7 +15,6 @@ from tests.stacks.request_check import faults
 
 AROUND = Surroundings(
     environment="local",
-    image_uri="123456789012.dkr.ecr.us-east-1.amazonaws.com/amplify-local:cpu-" + "ab" * 32,
     data_bucket="data-bucket",
     artifact_bucket="artifact-bucket",
     key_arn="arn:aws:kms:us-east-1:123456789012:key/0f2b8d9e-1111-4222-8333-444455556666",
@@ -25,6 +24,7 @@ AROUND = Surroundings(
     evaluate_role_arn="arn:aws:iam::123456789012:role/evaluate",
     fetch_role_arn="arn:aws:iam::123456789012:role/fetch",
 )
+GIVEN = {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/amplify-local@sha256:" + "ab" * 32}
 EXECUTION_VARIABLES = {"PipelineExecutionId"}
 OUTPUTS = {
     "Prepare": {
@@ -76,14 +76,17 @@ def references(value: Any) -> Iterator[str]:
 
 
 def resolved(value: Any, definition: Json) -> Any:
-    """The value as it is when a run starts: parameters at their defaults, plausible outputs of earlier steps."""
+    """The value as it is when a run starts: what it must be given, other parameters at their defaults, and plausible
+    outputs of earlier steps."""
     if isinstance(value, list):
         return [resolved(item, definition) for item in value]
     if not isinstance(value, dict):
         return value
     match value:
         case {"Get": str(path)} if path.startswith("Parameters."):
-            return next(p["DefaultValue"] for p in definition["Parameters"] if p["Name"] == path.split(".")[1])
+            name = path.split(".")[1]
+            defaults = {p["Name"]: p["DefaultValue"] for p in definition["Parameters"] if "DefaultValue" in p}
+            return (defaults | GIVEN)[name]
         case {"Get": "Execution.PipelineExecutionId"}:
             return "k3x9q2m7w1ab"
         case {"Get": _}:

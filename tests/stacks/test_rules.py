@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.stacks import rules, rules_of_delivery
+from tests.stacks import rules, rules_of_buckets, rules_of_delivery
 from tests.stacks.synthesis import Template, all_templates, resources
 
 Rule = Callable[[Template], Iterable[str]]
@@ -93,6 +93,7 @@ def rewriting(old: str, new: str) -> Callable[[Template], None]:
     return breakage
 
 
+UNDER_ITS_KEY = rules_of_buckets.buckets_refuse_what_is_not_under_their_key_and_only_that
 FOREIGN = rules.other_accounts_are_named_by_their_root_and_one_role
 TRAINING_RULE = rules.training_jobs_are_isolated_encrypted_bounded_and_can_go_on
 PLAIN_KEYS = {"ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
@@ -109,6 +110,21 @@ FULL_ACCESS = {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*"
 GROUP, INGRESS, EGRESS = (f"AWS::EC2::SecurityGroup{kind}" for kind in ("", "Ingress", "Egress"))
 VPC_ENDPOINT = "AWS::EC2::VPCEndpoint"
 BUCKET, ENDPOINT_CONFIG = "AWS::S3::Bucket", "AWS::SageMaker::EndpointConfig"
+
+
+def refusing_writes(bucket: str, sid: str, condition: dict[str, Any] | None) -> Callable[[Template], None]:
+    """Breaks a template: changes the condition of a statement of a bucket's policy; None removes the statement."""
+
+    def breakage(template: Template) -> None:
+        policies = resources(template, "AWS::S3::BucketPolicy").items()
+        policy = next(one for id_, one in policies if id_.startswith(bucket))["Properties"]["PolicyDocument"]
+        [found] = [one for one in policy["Statement"] if one.get("Sid") == sid]
+        if condition is None:
+            policy["Statement"].remove(found)
+        else:
+            found["Condition"] |= condition
+
+    return breakage
 
 
 def in_variant(field: str, value: Any, which: str = "ProductionVariants") -> Callable[[Template], None]:
@@ -174,6 +190,15 @@ CASES: list[tuple[Rule, str, Callable[[Template], None]]] = [
         "prod/storage",
         setting(BUCKET, "BucketEncryption", KMS_KEYS, "AccessLog"),
     ),
+    *(
+        (UNDER_ITS_KEY, "prod/storage", refusing_writes(bucket, f"{sid}Refused", None))
+        for bucket in ("DataBucket", "ArtifactBucket")
+        for sid in ("OtherEncryptionIs", "OtherKeysAre", "CustomersKeysAre", "UnnamedKeysAre")
+    ),
+    # Those who ask for nothing would be refused too.
+    (UNDER_ITS_KEY, "prod/storage", refusing_writes("DataBucket", "OtherEncryptionIsRefused", {"Null": {}})),
+    (UNDER_ITS_KEY, "prod/storage", refusing_writes("DataBucket", "OtherKeysAreRefused", {"Null": {}})),
+    (UNDER_ITS_KEY, "prod/storage", removing("AWS::S3::BucketPolicy", "ArtifactBucket")),
     (rules.buckets_log_their_accesses, "prod/storage", setting(BUCKET, "LoggingConfiguration", None, "DataBucket")),
     (rules.buckets_and_topics_refuse_plain_http, "prod/storage", removing("AWS::S3::BucketPolicy")),
     (rules.buckets_and_topics_refuse_plain_http, "prod/storage", removing("AWS::SNS::TopicPolicy")),
@@ -509,7 +534,7 @@ def test_the_rule_notices_the_template_that_breaks_it(
 def test_every_rule_is_in_the_table() -> None:
     written = {
         rule
-        for module in (rules, rules_of_delivery)
+        for module in (rules, rules_of_buckets, rules_of_delivery)
         for name, rule in vars(module).items()
         if callable(rule) and getattr(rule, "__module__", "") == module.__name__ and not name.startswith("_")
     }

@@ -123,6 +123,7 @@ def test_policies_are_given_to_the_roles_that_are_named_by_name() -> None:
         "ApproverPolicy": [],
         "DeployerPolicy": [],
         "AuditorPolicy": ["auditors"],
+        "DriftPolicy": ["auditors"],
     }
 
 

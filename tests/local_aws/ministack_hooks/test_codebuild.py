@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from local_aws.errors import not_emulated
 from local_aws.ministack_hooks import codebuild as hooks
 from local_aws.ministack_hooks import requests
 from local_aws.processes import wait_until
@@ -15,7 +16,7 @@ from tests.local_aws.ministack_hooks.calls import call_cloudformation, request, 
 def codebuild(monkeypatch):
     """ministack's CodeBuild, its hooks as they were after the test."""
     codebuild = hooks.codebuild
-    for name in ("EXECUTE_BUILDS", "_execute_build", "_get_docker"):
+    for name in ("EXECUTE_BUILDS", "_execute_build", "_get_docker", "_start_build"):
         monkeypatch.setattr(codebuild, name, getattr(codebuild, name))
     return codebuild
 
@@ -86,6 +87,23 @@ def test_a_build_that_somebody_stops_is_not_finished_by_us(ministack, codebuild)
     assert ended.wait(10)
     [build] = call_codebuild(ministack, "BatchGetBuilds", ids=[started["id"]])["builds"]
     assert build["buildStatus"] == "STOPPED"
+
+
+def test_a_build_that_is_refused_is_answered_so_and_never_begins(ministack, codebuild):
+    begun, refusals = [], [not_emulated("An override"), None]
+
+    def check(request):
+        assert request["projectName"] == "hooks-refused"
+        if (refusal := refusals.pop(0)) is not None:
+            raise refusal
+
+    hooks.run_builds(begun.append)
+    hooks.refuse_builds(check)
+    call_codebuild(ministack, "CreateProject", **project("hooks-refused"))
+    answer = call_codebuild(ministack, "StartBuild", projectName="hooks-refused")
+    assert (answer["__type"], begun) == ("NotEmulated", [])
+    assert call_codebuild(ministack, "StartBuild", projectName="hooks-refused")["build"]["buildStatus"] == "IN_PROGRESS"
+    assert wait_until(lambda: len(begun) == 1, 10)
 
 
 def test_a_project_of_a_stack_keeps_the_log_group_it_names(ministack, codebuild):

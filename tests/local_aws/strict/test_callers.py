@@ -175,6 +175,32 @@ def test_conditions_of_sagemaker_bound_a_request(strict):
     create(**training_job(role, EnableNetworkIsolation=True))
 
 
+@pytest.mark.parametrize(
+    ("condition", "override"),
+    [
+        ({"Null": {"codebuild:source.buildspec": "false"}}, {"buildspecOverride": "version: 0.2"}),
+        ({"Null": {"codebuild:serviceRole": "false"}}, {"serviceRoleOverride": f"arn:aws:iam::{ACCOUNT}:role/x"}),
+        ({"StringNotLike": {"codebuild:environment.image": "aws/*"}}, {"imageOverride": "public.ecr.aws/mine"}),
+        ({"Bool": {"codebuild:environment.privilegedMode": "true"}}, {"privilegedModeOverride": True}),
+        (
+            {"ForAnyValue:StringEquals": {"codebuild:environment.environmentVariables.name": ["BUNDLE"]}},
+            {"environmentVariablesOverride": [{"name": "A", "value": "1"}, {"name": "BUNDLE", "value": "s3://x"}]},
+        ),
+    ],
+    ids=["buildspec", "role", "image", "privileged", "variables"],
+)
+def test_conditions_of_codebuild_bound_what_a_request_changes_of_a_build(strict, condition, override):
+    projects = f"arn:aws:codebuild:us-east-1:{ACCOUNT}:project/*"
+    denied = allow("codebuild:StartBuild", projects, **condition) | {"Effect": "Deny"}
+    somebody = strict.user(allow("codebuild:StartBuild", projects), denied)("codebuild")
+    code, message = refused(somebody.start_build, projectName="none", **override)
+    assert (code, "with an explicit deny" in message) == ("AccessDeniedException", True)
+    if "StringNotLike" not in condition:  # which a request without the key fulfils
+        assert refused(somebody.start_build, projectName="none")[0] == "ResourceNotFoundException"
+    anybody = strict.user(allow("codebuild:StartBuild", projects))("codebuild")
+    assert refused(anybody.start_build, projectName="none", **override)[0] == "NotEmulated"
+
+
 def test_scaling_is_changed_by_those_only_who_may(strict):
     target = {
         "ServiceNamespace": "sagemaker",

@@ -126,3 +126,77 @@ def test_nothing_is_read_under_a_key_that_is_disabled(strict, key):
         assert refused["Code"] == "KMS.DisabledException"
     finally:
         strict.admin("kms").enable_key(KeyId=key)
+
+
+# ---- a bucket that takes nothing under another key -------------------------------------------------------------------
+
+ENCRYPTION = "s3:x-amz-server-side-encryption"
+KEY = f"{ENCRYPTION}-aws-kms-key-id"
+
+
+@pytest.fixture(scope="module")
+def picky(strict, key):
+    """A bucket with the statements of stacks/constructs/private_bucket.py, and a writer who may use every key."""
+    name = f"picky-{uuid.uuid4().hex[:6]}"
+    s3 = strict.admin("s3")
+    s3.create_bucket(Bucket=name)
+    by_the_key = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [by_the_key]})
+
+    def refuse(**conditions):
+        everybody = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "s3:PutObject"}
+        return everybody | {"Resource": f"arn:aws:s3:::{name}/*", "Condition": conditions}
+
+    policy = document(
+        refuse(StringNotEquals={ENCRYPTION: "aws:kms"}, Null={ENCRYPTION: "false"}),
+        refuse(StringNotEquals={KEY: key}, Null={KEY: "false"}),
+        refuse(Null={f"{ENCRYPTION}-customer-algorithm": "false"}),
+        refuse(StringEquals={ENCRYPTION: "aws:kms"}, Null={KEY: "true"}),
+    )
+    s3.put_bucket_policy(Bucket=name, Policy=policy)
+    writes = ["s3:PutObject", "s3:GetObject", "kms:GenerateDataKey", "kms:Decrypt"]
+    return name, strict.user(allow(writes, "*"))("s3")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "own"}],
+    ids=["no-encryption", "its-own-key"],
+)
+def test_a_write_under_the_buckets_own_key_is_taken_whole_in_parts_and_as_a_copy(picky, key, asked):
+    bucket, s3 = picky
+    asked = asked | ({"SSEKMSKeyId": key} if asked else {})
+    s3.put_object(Bucket=bucket, Key="whole", Body=b"x", **asked)
+    upload = {"Bucket": bucket, "Key": "parts"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload, **asked)["UploadId"]
+    part = s3.upload_part(**upload, PartNumber=1, Body=b"x")
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "whole"}, **asked)
+    for name in ("whole", "parts", "copy"):
+        assert s3.head_object(Bucket=bucket, Key=name)["SSEKMSKeyId"] == key
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"ServerSideEncryption": "AES256"},
+        {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "another"},
+        {"ServerSideEncryption": "aws:kms"},
+        {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32},
+    ],
+    ids=["of-s3", "another-key", "no-key-named", "of-the-customer"],
+)
+def test_a_write_under_anything_else_is_refused_whole_in_parts_and_as_a_copy(strict, picky, asked):
+    bucket, s3 = picky
+    if "SSEKMSKeyId" in asked:
+        asked = asked | {"SSEKMSKeyId": strict.admin("kms").create_key()["KeyMetadata"]["Arn"]}
+    s3.put_object(Bucket=bucket, Key="there", Body=b"x")
+    for call, more in (
+        (s3.put_object, {"Body": b"x"}),
+        (s3.create_multipart_upload, {}),
+        (s3.copy_object, {"CopySource": {"Bucket": bucket, "Key": "there"}}),
+    ):
+        refused = refusal(call, Bucket=bucket, Key="refused", **more, **asked)
+        assert refused["Code"] == "AccessDenied"
+        assert "explicit deny" in refused["Message"]
+    assert "Contents" not in strict.admin("s3").list_objects_v2(Bucket=bucket, Prefix="refused")

@@ -17,13 +17,6 @@ VARIANTS: dict[str, tuple[Edit, ...]] = {
         ("environments.py", PROD_ENDPOINT, PROD_ENDPOINT.replace("),", ", capture=Capture(percent=20)),")),
     ),
     "with a literal gate": (("stacks/pipeline_steps.py", GATE, '                    "RightValue": 2.40,'),),
-    "with a pinned image": (
-        (
-            "stacks/pipeline_steps.py",
-            'text_parameter("image", around.image_uri)',
-            f'text_parameter("image", around.image_uri.rsplit(":", 1)[0] + "@sha256:{"a" * 64}")',
-        ),
-    ),
     "with a workbench": (
         ("environments.py", IMPORTS, f"{IMPORTS}    Workbench,\n"),
         (
