@@ -196,18 +196,19 @@ def test_an_endpoint_that_has_another_configuration_is_told_though_cloudformatio
     """As a roll-back leaves it whom the stack never heard of."""
     sagemaker, endpoint = made.aws(STAGING.name, "sagemaker"), "amplify-staging"
     made_by_stack = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
-    told = sagemaker.describe_endpoint_config(EndpointConfigName=made_by_stack)
+    theirs = sagemaker.describe_endpoint_config(EndpointConfigName=made_by_stack)
     taken = ("ProductionVariants", "KmsKeyId")
     sagemaker.create_endpoint_config(
-        EndpointConfigName="by-hand", **{name: told[name] for name in taken if name in told}
+        EndpointConfigName="by-hand", **{name: theirs[name] for name in taken if name in theirs}
     )
     for config in ("by-hand", made_by_stack):
         sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config)
         sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=endpoint, WaiterConfig={"Delay": 1})
         if config == "by-hand":
-            printed = words(made.amplify(STAGING.name, "deploy", "--yes", "--env", STAGING.name, fails=True))
-            assert "The endpoint has configuration by-hand, and stack amplify-staging-endpoint made" in printed
-    made.amplify(STAGING.name, "deploy", "--yes", "--env", STAGING.name)  # the release itself was never at fault
+            told = refused(made)
+            assert "The endpoint has configuration by-hand, and stack amplify-staging-endpoint made" in told
+    standing = json.loads(made.amplify(STAGING.name, "releases", "--env", STAGING.name, "--json"))
+    assert [entry["outcome"] for entry in standing["history"]] == ["live"], "the release itself was never at fault"
 
 
 def test_what_is_there_already_is_not_promoted_again(made: ThreeAccounts) -> None:
