@@ -8,6 +8,7 @@
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,8 +45,8 @@ def main(arguments: list[str]) -> int:
     )
     try:
         return run(request, lambda line: print(line))
-    except (ReviewError, json.JSONDecodeError, OSError) as error:
-        print(f"There is no review: {error}", file=sys.stderr)
+    except (ReviewError, json.JSONDecodeError, OSError, subprocess.SubprocessError) as error:
+        print(f"There is no review: {error}. Is everything installed? `make setup` does it.", file=sys.stderr)
         return EXIT_FAILED
 
 
