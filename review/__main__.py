@@ -45,7 +45,10 @@ def main(arguments: list[str]) -> int:
     )
     try:
         return run(request, lambda line: print(line))
-    except (ReviewError, json.JSONDecodeError, OSError, subprocess.SubprocessError) as error:
+    except ReviewError as error:
+        print(f"There is no review: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except (json.JSONDecodeError, OSError, subprocess.SubprocessError) as error:
         print(f"There is no review: {error}. Is everything installed? `make setup` does it.", file=sys.stderr)
         return EXIT_FAILED
 
