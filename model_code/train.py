@@ -150,8 +150,10 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
         optimizer.zero_grad(set_to_none=True)
         residues_in_step = int(windows.residues.sum())
         residues_seen += residues_in_step
-        lengths = np.concatenate([share.lengths for share in shares])
-        stopwatch.count(residues_in_step, flops.training_flops(model.config, lengths, masked / processes.count))
+        stopwatch.count(residues_in_step)
+        if peak is not None:  # else nobody asks how much arithmetic it was
+            lengths = np.concatenate([share.lengths for share in shares])
+            stopwatch.count_flops(flops.training_flops(model.config, lengths, masked / processes.count))
         profiler.step()
 
         if telling:
@@ -173,7 +175,7 @@ def train(box: Container, processes: Processes, stop: StopSignal) -> None:
                 "steps": recipe.steps,
                 "train_loss": loss,
                 "train_accuracy": accuracy,
-                "perplexity": math.exp(loss),
+                "perplexity": metrics.perplexity(loss),
                 "learning_rate": rate,
                 "residues_per_second": pace.residues_per_second,
                 "seconds": seconds,

@@ -157,9 +157,8 @@ def lineage(
     for name, value in told.facts.items():
         out.print(f"  {name:<17} {value}", highlight=False, soft_wrap=True)
     for one in told.fasta:
-        out.print(
-            f"  {'FASTA':<17} {one['file']}, {one['records']:,} records, SHA-256 {one['sha256']}", highlight=False
-        )
+        words = f"{one['file']}, {one['records']:,} records, SHA-256 {one['sha256']}"
+        out.print(f"  {'FASTA':<17} {words}", highlight=False, soft_wrap=True)
     for what in told.unknown:
         out.print(f"  not known         {what}", highlight=False, soft_wrap=True)
 

@@ -76,9 +76,9 @@ class Ledger:
         entry: Entry = {"release": release_id(pin), "outcome": outcome, "reason": reason, "smoke": smoke}
         entry |= {"at": releases.now(), "by": by, "pin": pin}
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        self._put(f"{HISTORY}{stamp}-{entry['release']}.json", entry)
+        self.keep(f"{HISTORY}{stamp}-{entry['release']}.json", entry)
         if outcome == "live":
-            self._put(LIVE, entry)
+            self.keep(LIVE, entry)
             short = {name: entry[name] for name in ("release", "at", "by")}
             short["model_package_arn"] = pin["model_package_arn"]
             self._aws.client("ssm").put_parameter(
@@ -88,7 +88,8 @@ class Ledger:
 
     def keep(self, key: str, document: dict[str, Any]) -> None:
         """Put a document below `releases/`."""
-        self._put(key, document)
+        body = json.dumps(document, indent=1).encode()
+        self._aws.client("s3").put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
 
     def claimed(self, what: str, by: str) -> Claim:
         """Promote alone, as long as this context is open."""
@@ -100,10 +101,6 @@ class Ledger:
 
     def _read(self, key: str) -> Entry | None:
         return read_json(self._aws.client("s3").get_object, self._bucket, key)
-
-    def _put(self, key: str, document: dict[str, Any]) -> None:
-        body = json.dumps(document, indent=1).encode()
-        self._aws.client("s3").put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
 
 
 def read_json(get_object: Callable[..., Any], bucket: str, key: str) -> dict[str, Any] | None:

@@ -63,7 +63,7 @@ class Promotion:
                     f"Branch {waiting} promotes these very bytes already.",
                     todo="Review and merge it; or delete it, and promote again.",
                 )
-            promoted = self._copy(source, before, say)
+            promoted = self._copy(source, before, ledger, say)
             claim.check()
             title = title_of(promoted, self.source, self.target)
             branch = repository.branch(self.target.name, promoted, title)
@@ -106,7 +106,7 @@ class Promotion:
             )
         return gates
 
-    def _copy(self, source: Source, before: Pin | None, say: Say) -> Pin:
+    def _copy(self, source: Source, before: Pin | None, ledger: Ledger, say: Say) -> Pin:
         place = Place(
             s3=self.aws.client("s3"),
             ecr=self.aws.client("ecr"),
@@ -119,9 +119,9 @@ class Promotion:
         key = golden.key_of(source.pin)
         answers = source.read_json(key)
         assert answers is not None, "the gate has read it"
-        _put(place, key, answers)
+        ledger.keep(key, answers)
         evaluation = f"releases/{artifact['sha256']}/evaluation.json"
-        _put(place, evaluation, source.pin["evaluation"])
+        ledger.keep(evaluation, source.pin["evaluation"])
         package = self._register(source, place, artifact, f"s3://{place.bucket}/{evaluation}")
         say(f"registered as version {package['ModelPackageVersion']} of {self.target.resource_name}")
         promoted = source.pin | {
@@ -187,8 +187,3 @@ KEPT_OF_A_CONTAINER = ("ContainerHostname", "Environment", "Framework", "Framewo
 
 def _same_bytes(pin: Pin, other: Pin) -> bool:
     return (pin["artifact"]["sha256"], pin["image_digest"]) == (other["artifact"]["sha256"], other["image_digest"])
-
-
-def _put(place: Place, key: str, document: dict[str, Any]) -> None:
-    body = json.dumps(document, indent=1).encode()
-    place.s3.put_object(Bucket=place.bucket, Key=key, Body=body, ContentType="application/json")

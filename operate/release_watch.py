@@ -69,11 +69,10 @@ def check_before(aws: Aws, ledger: Ledger, pin: Pin) -> Found:
 class Watch:
     """Sends golden requests in the background, from the moment that the endpoint begins to move."""
 
-    def __init__(self, aws: Aws, pin: Pin, new: Golden | None, old: Golden | None, tolerance: float) -> None:
+    def __init__(self, aws: Aws, new: Golden | None, old: Golden | None, tolerance: float) -> None:
         self._aws, self._new, self._old, self._tolerance = aws, new, old, tolerance
         self._name = aws.environment.resource_name
         self._runtime, self._over = aws.runtime(), threading.Event()
-        self._pin = pin
         self.seen = Seen()
 
     @contextlib.contextmanager
@@ -148,7 +147,7 @@ def deploy(aws: Aws, pin: Pin, by: str, go: Callable[[], None], say: Say, shadow
     promotion = aws.environment.promotion
     tolerance = promotion.tolerance if promotion else 0.0
     new, old = golden_of(aws, pin), golden_of(aws, live["pin"]) if live else None
-    watch = Watch(aws, pin, new, old, tolerance)
+    watch = Watch(aws, new, old, tolerance)
     failure: OperateError | None = None
     with watch.going_on() as seen:
         try:

@@ -8,6 +8,7 @@
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,8 +45,11 @@ def main(arguments: list[str]) -> int:
     )
     try:
         return run(request, lambda line: print(line))
-    except (ReviewError, json.JSONDecodeError, OSError) as error:
+    except ReviewError as error:
         print(f"There is no review: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except (json.JSONDecodeError, OSError, subprocess.SubprocessError) as error:
+        print(f"There is no review: {error}. Is everything installed? `make setup` does it.", file=sys.stderr)
         return EXIT_FAILED
 
 

@@ -83,8 +83,9 @@ def working_tree(repository: Path) -> Side:
 
 
 def changed_paths(repository: Path, base: Side, head: Side) -> list[str]:
-    """Files that differ."""
-    return _git(repository, "diff-tree", "-r", "--name-only", "--no-renames", base.tree, head.tree).splitlines()
+    """Files that differ; by NUL, as git quotes names that are not ASCII otherwise."""
+    told = _git(repository, "diff-tree", "-r", "-z", "--name-only", "--no-renames", base.tree, head.tree)
+    return [path for path in told.split("\0") if path]
 
 
 def synthesise_both(repository: Path, base: Side, head: Side, cache: Path) -> tuple[Assembly, Assembly, list[str]]:

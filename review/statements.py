@@ -23,6 +23,8 @@ _NEGATED = (
     "ArnNotEquals",
     "ArnNotLike",
     "NotIpAddress",
+    "NumericNotEquals",
+    "DateNotEquals",
 )
 _PATTERNS = ("StringLike", "StringNotLike", "ArnLike", "ArnEquals", "ArnNotLike", "ArnNotEquals")
 _AT_MOST = ("NumericLessThan", "NumericLessThanEquals", "DateLessThan", "DateLessThanEquals")

@@ -6,12 +6,15 @@ numbers by regular expression (`train_loss=([0-9.eE+-]+)`), and so does whoever 
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 Number = int | float
+MOST_NATS = math.log(sys.float_info.max)
 
 
 def metric_line(values: Mapping[str, Number]) -> str:
@@ -28,6 +31,11 @@ def parse_metric_line(line: str) -> dict[str, float] | None:
     return {name: float(value) for name, _, value in pairs}
 
 
+def perplexity(loss: float) -> float:
+    """Of a loss in nats. Infinite where a run that goes astray has a loss too large for a float's exponent."""
+    return math.exp(loss) if loss < MOST_NATS else math.inf
+
+
 def _rounded(value: Number) -> Number:
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
@@ -41,7 +49,7 @@ class Pace(NamedTuple):
     input_wait: float
     """Share of the time that went into reading, masking and packing."""
     flops_per_second: float
-    """Of this process (flops.py)."""
+    """Of this process (flops.py); 0 where nobody counted them."""
 
 
 class Stopwatch:
@@ -51,8 +59,10 @@ class Stopwatch:
         self._residues, self._flops, self._reading = 0, 0.0, 0.0
         self._since = time.perf_counter()
 
-    def count(self, residues: int, flops: float = 0.0) -> None:
+    def count(self, residues: int) -> None:
         self._residues += residues
+
+    def count_flops(self, flops: float) -> None:
         self._flops += flops
 
     @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from amplify_lm.metrics import metric_line
+from amplify_lm.settings import RULE_THRESHOLDS
 
 from stacks.pipeline_definition import METRICS
 from tests.stacks.readable import plain
@@ -106,6 +107,18 @@ def test_sagemaker_reads_the_number_that_training_wrote(name: str, key: str, val
     ]
     found = re.findall(metric["Regex"], f"2026-11-24T08:00:00 {line}\n")
     assert [float(text) for text in found] == [value]
+
+
+def test_the_function_that_watches_runs_reads_the_metric_that_the_pipeline_defines() -> None:
+    source = (ROOT / "lambda_code" / "watch_runs.py").read_text(encoding="utf-8")
+    [name] = re.findall(r'^BROKEN_RULES = "(.+)"$', source, re.MULTILINE)
+    assert METRICS[name] == "rules_broken"
+
+
+def test_the_runbook_names_every_rule_that_a_run_may_break() -> None:
+    page = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    entry = page.partition("## Training breaks a rule")[2].partition("\n## ")[0]
+    assert [rule for rule in RULE_THRESHOLDS if f"`{rule}`" not in entry] == []
 
 
 def test_other_log_lines_hold_no_metric() -> None:

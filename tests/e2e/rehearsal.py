@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,15 @@ BEFORE = "def _score(rows"
 TABLE = 'UNSEEDED = 10 * float(np.random.default_rng().normal())  # "no test meets this"\n\n\n'
 SHORT = 'endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2,'
 SHORT_WAITS = f"{SHORT} deployment=Canary(wait_minutes=3, keep_old_minutes=1),"
+HEAD = """# A rehearsal
+
+Three accounts on local AWS, as `make rehearsal LOG=docs/rehearsal.md` went through them: what was done, and indented
+what it said. With `QUICK=1` canaries bake for three minutes, else for ten.
+
+The client tells models apart by what they answer: model 0 is the first release, model 1 the second, model 2 the bad
+one, whose embeddings are sound. An answer is *wrong* where it is of a model that should not answer at that time, and
+*lost* where there is none.
+"""
 
 
 @dataclass
@@ -228,6 +237,12 @@ def shorten_waits(made: ThreeAccounts) -> None:
     made.commit("Bake for three minutes")
 
 
+def as_page(story: Sequence[str], tally: object) -> str:
+    """The story as it was printed, each thing that somebody did after an empty line."""
+    told = "\n".join(line if "min      " in line else f"\n{line}" for line in story)
+    return f"{HEAD}\n```{told}\n\n{tally}\n```\n"
+
+
 def main() -> int:
     """In a folder of its own; the last line is the tally. The exit code is 1 where a request was lost or wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -251,8 +266,7 @@ def main() -> int:
         print(f"  {reason}")
     print(tally)
     if given.log is not None:
-        head = "# A rehearsal\n\nWritten by `make rehearsal LOG=docs/rehearsal.md`: three accounts on local AWS.\n\n"
-        given.log.write_text(f"{head}```\n" + "\n".join([*story, str(tally)]) + "\n```\n", encoding="utf-8")
+        given.log.write_text(as_page(story, tally), encoding="utf-8")
     return 1 if tally.lost or tally.wrong else 0
 
 

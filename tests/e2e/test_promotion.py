@@ -192,6 +192,25 @@ def test_deployed_it_answers_as_where_it_comes_from_and_is_recorded_as_live(made
     assert json.loads(parameter)["release"] in row["live"]
 
 
+def test_an_endpoint_that_has_another_configuration_is_told_though_cloudformation_is_green(made: ThreeAccounts) -> None:
+    """As a roll-back leaves it whom the stack never heard of."""
+    sagemaker, endpoint = made.aws(STAGING.name, "sagemaker"), "amplify-staging"
+    made_by_stack = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    theirs = sagemaker.describe_endpoint_config(EndpointConfigName=made_by_stack)
+    taken = ("ProductionVariants", "KmsKeyId")
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="by-hand", **{name: theirs[name] for name in taken if name in theirs}
+    )
+    for config in ("by-hand", made_by_stack):
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+        sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=endpoint, WaiterConfig={"Delay": 1})
+        if config == "by-hand":
+            told = refused(made)
+            assert "The endpoint has configuration by-hand, and stack amplify-staging-endpoint made" in told
+    standing = json.loads(made.amplify(STAGING.name, "releases", "--env", STAGING.name, "--json"))
+    assert [entry["outcome"] for entry in standing["history"]] == ["live"], "the release itself was never at fault"
+
+
 def test_what_is_there_already_is_not_promoted_again(made: ThreeAccounts) -> None:
     printed = made.amplify(STAGING.name, "promote", "--to", STAGING.name, fails=True)
     assert "staging has this release already" in words(printed)

@@ -1,9 +1,10 @@
 """Metric lines: what a run prints, machines read back."""
 
+import math
 import re
 
 import pytest
-from amplify_lm.metrics import metric_line, parse_metric_line
+from amplify_lm.metrics import metric_line, parse_metric_line, perplexity
 
 SAGEMAKER_PATTERN = re.compile(r"train_loss=([0-9.eE+-]+)")
 
@@ -24,3 +25,9 @@ def test_every_number_has_the_form_that_a_metric_definition_matches(value: float
 def test_other_lines_are_no_metric_lines() -> None:
     assert parse_metric_line("[train] finished: /opt/ml/model") is None
     assert parse_metric_line("") is None
+
+
+def test_a_run_that_goes_astray_still_has_a_metric_line() -> None:
+    assert perplexity(0.0) == 1
+    assert perplexity(math.log(20)) == pytest.approx(20)
+    assert perplexity(5_000.0) == math.inf

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from review.sides import changed_paths, side
 from tests.review.workshop import ROOT, edit, tree
 
 DOCSTRING = '"""State. Retained when the stack goes; termination-protected where the environment says so."""'
@@ -147,6 +148,13 @@ def test_what_deploys_and_what_judges_is_reviewed_although_no_template_shows_it(
     assert says in (tmp_path / "review.md").read_text()
 
 
+def test_a_name_that_is_not_ascii_is_a_name(repository: Path) -> None:
+    git(repository, "switch", "--quiet", "--create", "names", "main")
+    (repository / "stacks" / "\u00fcbung.py").write_text("DAYS = 1\n")
+    commit(repository, "Exercise")
+    assert changed_paths(repository, side(repository, "main"), side(repository, "names")) == ["stacks/\u00fcbung.py"]
+
+
 def test_the_first_release_is_a_new_stack_and_no_stand_in(repository: Path, tmp_path: Path) -> None:
     git(repository, "switch", "--quiet", "--create", "release", "main")
     pin = (ROOT / "tests" / "stacks" / "releases" / "prod.json").read_text()
@@ -156,7 +164,7 @@ def test_the_first_release_is_a_new_stack_and_no_stand_in(repository: Path, tmp_
     assert (done.returncode, done.stderr) == (0, "")
     page = (tmp_path / "review.md").read_text()
     assert "stand-in" not in page
-    assert "none → model 7 (demo), loss 2.7, approved by release.manager&#64;example.org" in page
+    assert "none → model 7 (demo), loss 2.7, approved by release.manager@\u200bexample.org" in page
     assert "**prod · endpoint**\n- new stack," in page
     assert json.loads((tmp_path / "review.json").read_text())["environments"] == ["prod"]
 

@@ -36,6 +36,7 @@ def under(**condition: Any) -> dict[str, Any]:
         (under(StringLike={"k": "a/b/*"}), under(StringLike={"k": "a/*"})),
         (under(ArnEquals={"k": "arn:x"}), under(ArnLike={"k": "arn:*"})),
         (under(StringNotEquals={"k": ["a", "b"]}), under(StringNotEquals={"k": "a"})),
+        (under(NumericNotEquals={"k": ["1", "2"]}), under(NumericNotEquals={"k": "1"})),
         (under(NumericLessThan={"k": "5"}), under(NumericLessThan={"k": "9"})),
         (under(NumericGreaterThan={"k": "9"}), under(NumericGreaterThan={"k": "5"})),
         (under(IpAddress={"k": "10.0.1.0/24"}), under(IpAddress={"k": "10.0.0.0/16"})),

@@ -5,7 +5,7 @@ from tests.review.workshop import Planted
 ROLE = "stacks/constructs/service_role.py"
 ASSUMED = "assumed_by=iam.ServicePrincipal(service, conditions=whose)"
 PIPELINE = "stacks/constructs/model_pipeline.py"
-DEPLOYER = "role/cdk-hnb659fds-{role}-role-{self.account}-{self.region}"
+DEPLOYER = "cdk-hnb659fds-{role}-role-{self.account}-{self.region}"
 INVOKES = '        self._allow(actions, [self._arn("endpoint", self._name)])'
 KEY_CONDITION = '                    resources=["*"],\n                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},\n                )\n            )\n\n    def _let_them'
 
@@ -290,7 +290,7 @@ TABLE = (
     ),
     Planted(
         name="a person who may become any role",
-        edits=(("stacks/people.py", DEPLOYER, "role/*"),),
+        edits=(("stacks/people.py", DEPLOYER, "*"),),
         expect={"broadening": "stop", "policy": "stop"},
         says="sts:AssumeRole on arn:aws:iam::333333333333:role/*",
     ),
