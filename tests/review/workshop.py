@@ -21,7 +21,7 @@ from review.assembly import Assembly, read_assembly
 from review.compare import Review, compare
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level
-from review.sides import SYNTHESISE
+from review.sides import REFUSED, SYNTHESISE
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = ("app.py", "cdk.json", "environments.py", "stacks", "lambda_code", "model_code", "operate")
@@ -129,7 +129,7 @@ def synthesised(edits: tuple[Edit, ...], environment: str) -> Assembly | str:
             check=False,
         )
         if done.returncode:
-            return done.stderr.strip().splitlines()[-1]
+            return done.stdout.strip() if done.returncode == REFUSED else done.stderr.strip().splitlines()[-1]
         return replace(read_assembly(Path(out)), pins=pins)
 
 

@@ -312,13 +312,13 @@ TABLE = (
         edits=(
             (
                 "stacks/people.py",
-                "    def _let_deploy(self, policy: PeoplePolicy) -> None:",
-                '    def _let_in(self) -> None:\n        from aws_cdk import aws_iam as iam\n\n        iam.CfnAccessKey(self, "Door", user_name=iam.User(self, "Robot").user_name)\n\n    def _let_deploy(self, policy: PeoplePolicy) -> None:',
+                "    def _let_deploy(self, policy: PeoplePolicy, image_build_arn: str | None) -> None:",
+                '    def _let_in(self) -> None:\n        from aws_cdk import aws_iam as iam\n\n        iam.CfnAccessKey(self, "Door", user_name=iam.User(self, "Robot").user_name)\n\n    def _let_deploy(self, policy: PeoplePolicy, image_build_arn: str | None) -> None:',
             ),
             (
                 "stacks/people.py",
-                '        policy.do(\n            "sts:AssumeRole",',
-                '        self._let_in()\n        policy.do(\n            "sts:AssumeRole",',
+                '        policy.do("sts:AssumeRole", on=[',
+                '        self._let_in()\n        policy.do("sts:AssumeRole", on=[',
             ),
         ),
         expect={"exposure": "look"},

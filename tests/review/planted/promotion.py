@@ -53,7 +53,8 @@ TABLE = (
     Planted(
         name="releases without a way",
         edits=(("environments.py", '    promotion=Promotion(source="staging", loss_margin=0.01),\n', ""),),
-        expect={"promotion": "stop", "destructive": "look", "safeguards": "stop"},  # its roles, and the golden alarm
+        # Its roles and the golden alarm go; the deployer reads versions where the release role did.
+        expect={"promotion": "stop", "destructive": "look", "safeguards": "stop", "broadening": "look"},
         says="releases came from staging through its gates, and can be made here without them",
     ),
     Planted(

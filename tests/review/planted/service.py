@@ -98,7 +98,10 @@ TABLE = (
     ),
     Planted(
         name="nothing to roll back on",
-        edits=(("stacks/constructs/alarms.py", ROLLS_BACK, ROLLS_BACK.replace("server_errors, latency", "")),),
+        edits=(
+            ("stacks/constructs/alarms.py", ROLLS_BACK, ROLLS_BACK.replace("server_errors, latency", "")),
+            ("stacks/constructs/alarms.py", "        self.roll_back_on.append(alarm)\n", ""),
+        ),
         expect={"safeguards": "stop"},
         says="on no alarm at all",
     ),
