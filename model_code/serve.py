@@ -1,7 +1,7 @@
 """The endpoint's server: SageMaker's serving contract over HTTP, one process, one model.
 
     GET  /ping                  200 once the model is loaded and has run; 503 before, while draining, and when it fails
-    POST /invocations           a request's body (amplify_lm/bodies.py) → its answer, or {"code", "message", "where"}
+    POST /invocations           a request's body (amplify_lm/bodies/) → its answer, or {"code", "message", "where"}
     GET  /execution-parameters  how batch transform should call
     GET  /metrics               Prometheus text
     GET  /openapi.json          all of this for machines

@@ -1,6 +1,6 @@
 """What a transform job can be asked: the server's tasks and their parameters, and how much work a record is.
 
-Tasks and parameters are the server's (model_code/amplify_lm/tasks.py; a contract test holds this table to it): a wrong
+Tasks and parameters are the server's (model_code/amplify_lm/tasks/; a contract test holds this table to it): a wrong
 one is refused here, before instances are paid for.
 """
 
