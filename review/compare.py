@@ -64,6 +64,9 @@ def compare(
 ) -> Review:
     """The review of head against base, of these environments."""
     ids = [*dict.fromkeys([*base.stacks, *head.stacks])]
+    # And whatever else app.py makes, beside the environments that it was asked for.
+    made = [id_.split("/")[0] for id_ in ids]
+    environments = [*dict.fromkeys([*environments, *made])]
     renamed: dict[str, Sequence[tuple[str, str]]] = {}
     after: dict[str, Stack] = {}
     remade: list[Change] = []
