@@ -2,7 +2,8 @@
 #
 #   PYTHON=python3.12          which interpreter makes the virtual environment (3.11.4 or newer)
 #   BASE=<git ref>             make review: what to compare with; HEAD=<git ref> instead of the working tree,
-#                              OUT=<folder> of review.md and review.json, GATE=look|stop to fail from that verdict on
+#                              OUT=<folder> of review.md and review.json, GATE=look|stop to fail from that verdict on,
+#                              TREE=<another clone> to be reviewed by the code that lies here
 #   ENV=dev                    which environment: make drift, make deploy-assembly, make promote
 #   REPOSITORY=owner/name      make targets: whose workflow asks what it may deploy
 #   QUICK=1                    make demo in a minute, with a model too small to be of use; make rehearsal with canaries of three minutes
@@ -24,6 +25,11 @@ BY ?=
 REPOSITORY ?=
 ASSEMBLY ?= cdk.out
 OUT ?= review-report
+TREE ?= .
+# As they were written: a ref may be called `$(…)`, which nobody is to run.
+override BASE := $(value BASE)
+override HEAD := $(value HEAD)
+export BASE HEAD
 RUN := .venv/bin/python
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION ?= 20
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -70,8 +76,8 @@ rehearsal: setup   ## releases through dev, staging and prod, forward and back, 
 	@$(RUN) -m tests.e2e.rehearsal $(if $(QUICK),--quick) $(if $(LOG),--log $(LOG))
 
 review: setup   ## one page about what changes, what it opens and what it costs: make review BASE=<git ref>
-	@[ -n "$(BASE)" ] || { echo "What to compare with? make review BASE=origin/main"; exit 2; }
-	@$(RUN) -m review --base "$(BASE)" $(if $(HEAD),--head "$(HEAD)") --out "$(OUT)" --gate $(GATE)
+	@[ -n "$$BASE" ] || { echo "What to compare with? make review BASE=origin/main"; exit 2; }
+	@$(RUN) -m review --base "$$BASE" $${HEAD:+--head "$$HEAD"} --repository "$(TREE)" --out "$(OUT)" --gate $(GATE)
 
 test-review: setup   ## planted changes, harmless and dangerous, each held to its verdict
 	$(RUN) -m tests.review.planted

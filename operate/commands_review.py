@@ -14,7 +14,7 @@ from operate.settings import ROOT
 from review.report import Request
 from review.report import run as run_review
 from review.rules import AREAS
-from review.sides import ReviewError
+from review.trees import ReviewError
 
 app = typer.Typer()
 PRICES = ROOT / "stacks" / "prices.json"

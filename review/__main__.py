@@ -8,13 +8,15 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from review.judge import JUDGE
 from review.report import EXIT_FAILED, Request, run
 from review.rules import AREAS, LEVELS
-from review.sides import ReviewError
+from review.trees import ReviewError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +32,12 @@ def main(arguments: list[str]) -> int:
         "--gate", choices=("never", *LEVELS[1:]), default="never", help="exit with 3 from this verdict on"
     )
     parser.add_argument("--areas", default=",".join(AREAS), help="areas that the gate looks at, by comma")
+    parser.add_argument(
+        "--judge",
+        choices=("base", "own"),
+        default="base",
+        help="whose review judges a change of review/ (default: base)",
+    )
     given = parser.parse_args(arguments)
     areas = given.areas.split(",")
     if strangers := [name for name in areas if name not in AREAS]:
@@ -42,6 +50,7 @@ def main(arguments: list[str]) -> int:
         cache=given.cache.resolve(),
         gate=None if given.gate == "never" else given.gate,
         areas=tuple(areas),
+        judge="own" if given.judge == "own" or os.environ.get(JUDGE) == "own" else "base",
     )
     try:
         return run(request, lambda line: print(line))

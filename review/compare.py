@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,9 @@ def compare(
 ) -> Review:
     """The review of head against base, of these environments."""
     ids = [*dict.fromkeys([*base.stacks, *head.stacks])]
+    # And whatever else app.py makes, beside the environments that it was asked for.
+    made = [id_.split("/")[0] for id_ in ids]
+    environments = [*dict.fromkeys([*environments, *made])]
     renamed: dict[str, Sequence[tuple[str, str]]] = {}
     after: dict[str, Stack] = {}
     remade: list[Change] = []
@@ -85,7 +88,10 @@ def compare(
     pairs = [(base.stacks.get(id_), after.get(id_)) for id_ in ids]
     differing = [pair for pair in pairs if pair[0] is None or pair[1] is None or pair[0].template != pair[1].template]
     changes = resource_changes(differing, node_modules) if differing else []
-    costs = {name: (_cost(base, name), _cost(head, name)) for name in environments if name not in ON_A_LAPTOP}
+    # What leaves the app stays in its account as it is: nothing of it is lost, narrowed or cheaper.
+    stays = replace(base, stacks={id_: stack for id_, stack in base.stacks.items() if id_ in head.stacks})
+    compared = [name for name in environments if any(stack.environment == name for stack in head.stacks.values())]
+    costs = {name: (_cost(stays, name), _cost(head, name)) for name in compared if name not in ON_A_LAPTOP}
     remarks = [
         *change_remarks([*changes, *remade]),
         *_stack_remarks(base, head),
@@ -95,9 +101,9 @@ def compare(
             if old and new
             for one in (*protection_remarks(old, new), *pipeline_remarks(old, new))
         ),
-        *(one for name in environments for one in _of_environment(name, base, after)),
+        *(one for name in compared for one in _of_environment(name, stays, after)),
         *(one for name, pair in costs.items() for one in cost_remarks(name, *pair, _ceilings(base, head, name))),
-        *finding_remarks(base, head, [new for _, new in differing if new is not None]),
+        *finding_remarks(base, head, compared, [new for _, new in differing if new is not None]),
         *promotion_remarks(base.pins, head.pins, [*head.settings]),
         *way_remarks(base.settings, head.settings),
     ]
@@ -160,11 +166,9 @@ def _ceilings(base: Assembly, head: Assembly, environment: str) -> tuple[Any, An
 
 
 def _stack_remarks(base: Assembly, head: Assembly) -> Iterator[Remark]:
+    yield from _left(base, head)
     for id_, stack in base.stacks.items():
         if id_ not in head.stacks:
-            held = f"stack {stack.name} leaves the app with its {len(stack.resources)} resources"
-            what = f"{held}: the CDK does not delete it, it stays and costs until somebody does"
-            yield Remark(rule="change.stack_removed", environment=stack.environment, stack=stack.short_name, what=what)
             continue
         now = head.stacks[id_]
         for what, old, new in (("account", stack.account, now.account), ("region", stack.region, now.region)):
@@ -184,6 +188,24 @@ def _stack_remarks(base: Assembly, head: Assembly) -> Iterator[Remark]:
                 yield Remark(
                     rule="change.export_removed", environment=stack.environment, stack=stack.short_name, what=what
                 )
+
+
+def _left(base: Assembly, head: Assembly) -> Iterator[Remark]:
+    """Stacks that leave the app: each alone, or all of an environment's at once."""
+    left = [stack for id_, stack in base.stacks.items() if id_ not in head.stacks]
+    for environment in dict.fromkeys(stack.environment for stack in left):
+        some = [stack for stack in left if stack.environment == environment]
+        if any(stack.environment == environment for stack in head.stacks.values()):
+            said = [
+                (one.short_name, f"stack {one.name} leaves the app with its {len(one.resources)} resources")
+                for one in some
+            ]
+        else:
+            resources = sum(len(stack.resources) for stack in some)
+            said = [("", f"the whole environment leaves the app, {len(some)} stacks with {resources} resources")]
+        for stack_name, what in said:
+            what = f"{what}: the CDK deletes nothing of it, it stays as it is and costs until somebody does"
+            yield Remark(rule="change.stack_removed", environment=environment, stack=stack_name, what=what)
 
 
 def _exports(stack: Stack) -> set[str]:

@@ -15,8 +15,10 @@ _GENERATED = re.compile(
 )
 
 
-def finding_remarks(base: Assembly, head: Assembly, changed: Sequence[Stack]) -> Iterator[Remark]:
-    """`changed` are head's stacks whose templates differ: only these are linted."""
+def finding_remarks(
+    base: Assembly, head: Assembly, compared: Sequence[str], changed: Sequence[Stack]
+) -> Iterator[Remark]:
+    """Of the environments that are compared. `changed` are head's stacks whose templates differ: these are linted."""
     old, new = ({_about(one): one for one in side.findings} for side in (base, head))
     rows = [row for row in head.reasons if row not in base.reasons] if base.reasons else []
     fresh = {row[2] for row in rows}
@@ -39,6 +41,8 @@ def finding_remarks(base: Assembly, head: Assembly, changed: Sequence[Stack]) ->
     yield from _new_reasons(base, rows)
     yield from _lint(base, changed)
     for environment, count in _resolved(old, new):
+        if environment not in compared:
+            continue
         yield Remark(
             rule="policy.resolved",
             environment=environment,

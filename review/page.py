@@ -10,7 +10,7 @@ from review.markdown import code, escaped
 from review.page_costs import costs_section
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level
-from review.sides import DELIVERY
+from review.synthesis import DELIVERY
 from review.words import short
 
 MARKS: dict[Level, str] = {"ok": "🟢 ok", "look": "🟡 look", "stop": "🔴 stop"}
@@ -27,7 +27,9 @@ def page(review: Review) -> str:
     if len(whole) > LONGEST:
         whole = re.sub(r"(?m)^  <details>.*?^  </details>\n", "", whole, flags=re.DOTALL)
     if len(whole) > LONGEST:
-        whole = whole[:LONGEST].rsplit("\n", 1)[0] + "\n\nIt goes on in review.json.\n"
+        whole = whole[:LONGEST].rsplit("\n", 1)[0]
+        whole += "\n\n</details>" * (whole.count("<details>") - whole.count("</details>"))
+        whole += "\n\nIt goes on in review.json.\n"
     return whole
 
 
@@ -65,6 +67,8 @@ def _between(review: Review) -> str:
 
 
 def _touched(review: Review) -> str:
+    if not review.environments:
+        return "no template changes, but what stands beside them"
     said = f"environments: {', '.join(review.environments)}"
     if unserved := [name for name in review.environments if name in review.stand_ins and name != DELIVERY]:
         said += f" · no release is pinned in {', '.join(unserved)}: their endpoints are those of a stand-in model"

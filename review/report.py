@@ -2,29 +2,22 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+from review.beside import beside_templates
 from review.compare import Review, compare
 from review.cost_changes import differing
 from review.costs import Cost
+from review.judge import judges_change, review_by_base
 from review.page import page
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level, worst
-from review.sides import (
-    DELIVERED_BY,
-    JUDGES,
-    PACKAGES,
-    RefusedError,
-    Side,
-    changed_paths,
-    is_among,
-    side,
-    synthesise_both,
-    working_tree,
-)
+from review.sides import synthesise_both
+from review.synthesis import RefusedError
+from review.trees import Side, changed_paths, parted, side, working_tree
 
 EXIT_OK, EXIT_FAILED, EXIT_GATE = 0, 1, 3
 NODE_MODULES = Path(__file__).resolve().parent.parent / "node_modules"
@@ -42,6 +35,21 @@ class Request:
     cache: Path
     gate: Level | None = None
     areas: tuple[str, ...] = tuple(AREAS)
+    judge: Literal["base", "own"] = "base"
+    """Whose code judges a change of the review itself. What the base has started is `own`."""
+
+    def as_arguments(self) -> list[str]:
+        """The command line that says the same, in words that older versions know."""
+        named = {
+            "--repository": str(self.repository),
+            "--base": self.base,
+            "--out": str(self.out),
+            "--cache": str(self.cache),
+            "--gate": self.gate or "never",
+            "--areas": ",".join(self.areas),
+        }
+        given = [part for pair in named.items() for part in pair]
+        return given if self.head is None else [*given, "--head", self.head]
 
 
 def run(request: Request, say: Callable[[str], None]) -> int:
@@ -49,7 +57,14 @@ def run(request: Request, say: Callable[[str], None]) -> int:
     begun = time.monotonic()
     base = side(request.repository, request.base)
     head = side(request.repository, request.head) if request.head else working_tree(request.repository)
-    result = review_of(request, base, head)
+    base = parted(request.repository, base, head)
+    changed = changed_paths(request.repository, base, head)
+    if request.judge == "base" and judges_change(changed):
+        code = review_by_base(request.repository, base, request.as_arguments(), NODE_MODULES, say)
+        if code is not None:
+            return code
+        say("The base has no review that could judge this change: the changed one does.")
+    result = review_of(request, base, head, changed, judged_by_base=request.judge == "own")
     request.out.mkdir(parents=True, exist_ok=True)
     (request.out / "review.md").write_text(page(result), encoding="utf-8")
     (request.out / "review.json").write_text(json.dumps(as_json(result), indent=1) + "\n", encoding="utf-8")
@@ -64,48 +79,18 @@ def run(request: Request, say: Callable[[str], None]) -> int:
     return EXIT_OK
 
 
-def review_of(request: Request, base: Side, head: Side) -> Review:
+def review_of(request: Request, base: Side, head: Side, changed: Sequence[str], *, judged_by_base: bool) -> Review:
     """The review, or the reason why there is none."""
     names = _name(base), _name(head)
+    repository = request.repository
     try:
-        before, after, environments = synthesise_both(request.repository, base, head, request.cache)
+        before, after, environments = synthesise_both(repository, base, head, changed, request.cache)
     except RefusedError as error:
         remark = Remark(rule="policy.refused", environment="", stack="", what=str(error))
         return Review(base=names[0], head=names[1], remarks=[remark], refusal=str(error))
     result = compare(before, after, environments, names, NODE_MODULES)
-    changed = changed_paths(request.repository, base, head)
-    remarks = [
-        Remark(rule=rule, environment="", stack="", what=what.format(_listed(paths)))
-        for rule, where, what in BESIDE_TEMPLATES
-        if (paths := [path for path in changed if is_among(path, where)])
-    ]
-    return replace(result, remarks=[*result.remarks, *remarks])
-
-
-BESIDE_TEMPLATES = (  # rule, where, what is said of what changed there
-    (
-        "policy.packages",
-        PACKAGES,
-        "{} changed, and both sides were synthesised with what is installed here: what other versions make of the same "
-        "code is not on this page, but in tests/snapshots",
-    ),
-    (
-        "permissions.delivery",
-        DELIVERED_BY,
-        "{} changed: what runs there has the rights to deploy, and no template shows it; read the difference",
-    ),
-    (
-        "policy.judge",
-        JUDGES,
-        "{} changed, by which this page is made: read the difference, and do not take its word for it",
-    ),
-)
-
-
-def _listed(paths: list[str]) -> str:
-    """Up to three by name."""
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return " and ".join(paths) if len(paths) < 3 else ", ".join(paths[:3]) + more
+    beside = beside_templates(repository, base, head, changed, judged_by_base=judged_by_base)
+    return replace(result, remarks=[*result.remarks, *beside])
 
 
 def _name(one: Side) -> str:
@@ -131,6 +116,7 @@ def as_json(review: Review) -> dict[str, Any]:
         "changes": [asdict(one) for one in review.changes],
         "renamed": {stack: [list(pair) for pair in pairs] for stack, pairs in review.renamed.items()},
         "new_stacks": dict(review.new_stacks),
+        "texts": {stack: list(parts) for stack, parts in review.texts.items()},
         "costs": {
             name: {"before": _cost(was), "after": _cost(now), "differing": sorted(differing(was, now))}
             for name, (was, now) in review.costs.items()

@@ -14,6 +14,7 @@ import dataclasses
 import importlib
 import json
 import os
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ DELIVERY = "delivery"
 STAND_IN = "stand-in/repository"
 """Whom the accounts trust where nobody has said so yet: so that the code of that trust can be reviewed."""
 HERE = Path.cwd()
-sys.path[:1] = [str(HERE), str(HERE / "model_code")]  # not this file's folder: `review` is the other side's
+sys.path[:1] = [str(HERE)]  # as `python app.py` has it; not this file's folder: `review` is the other side's
 sys.dont_write_bytecode = True
 
 
@@ -33,8 +34,10 @@ def main(arguments: list[str]) -> None:
             print(json.dumps(settings()))
         else:
             synth(Path(arguments[1]), set(arguments[2].split(",")))
-    except Exception as error:
-        print(f"{type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:
+        # app.py ends with its own words for a fault of the settings; which kind it was, is in what it caught.
+        cause = error.__context__ if isinstance(error, SystemExit) and error.__context__ else error
+        print(f"{type(cause).__name__}: {cause}")
         sys.exit(REFUSED)
 
 
@@ -60,9 +63,9 @@ def as_data(value: Any) -> Any:
 
 
 def synth(outdir: Path, wanted: set[str]) -> None:
+    """Runs app.py as `cdk synth` does: as a program, with the context of cdk.json."""
     os.environ["CDK_OUTDIR"] = str(outdir)
-    context = json.loads((HERE / "cdk.json").read_text(encoding="utf-8")).get("context", {})
-    os.environ["CDK_CONTEXT_JSON"] = json.dumps(context)
+    os.environ["CDK_CONTEXT_JSON"] = json.dumps(context())
     import environments
 
     everything = settings()
@@ -74,20 +77,9 @@ def synth(outdir: Path, wanted: set[str]) -> None:
     else:
         if hasattr(environments, "DELIVERY"):
             environments.DELIVERY = None
-    import aws_cdk as cdk
-
-    import app as the_app
-
-    if DELIVERY not in wanted:
-        leave_out(the_app, wanted)
-    app = cdk.App()
-    the_app.add_environments(app)
-    add_packs(cdk, app)
-    try:
-        app.synth()
-    except RuntimeError as error:
-        if "ValidationFailed" not in str(error):  # findings are what we are here for
-            raise
+        leave_out(wanted)
+    judged()
+    runpy.run_path("app.py", run_name="__main__")
     rows, explains = reasons()
     found = findings(outdir)
     for one in found:
@@ -96,24 +88,47 @@ def synth(outdir: Path, wanted: set[str]) -> None:
     (outdir / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def leave_out(the_app: Any, wanted: set[str]) -> None:
+def context() -> dict[str, Any]:
+    """What the CDK's command line hands to an app of this folder."""
+    told: dict[str, Any] = {}
+    if (cached := HERE / "cdk.context.json").is_file():
+        told |= json.loads(cached.read_text(encoding="utf-8"))
+    return told | json.loads((HERE / "cdk.json").read_text(encoding="utf-8")).get("context", {})
+
+
+def leave_out(wanted: set[str]) -> None:
     """Have app.py make the stages of these environments only. It still knows the others, which they may name."""
-    stage = the_app.AmplifyStage
+    from stacks import stage
+
+    whole = stage.AmplifyStage
 
     def make(scope: Any, environment: Any, *arguments: Any, **options: Any) -> Any:
-        return stage(scope, environment, *arguments, **options) if environment.name in wanted else None
+        return whole(scope, environment, *arguments, **options) if environment.name in wanted else None
 
-    the_app.AmplifyStage = make
+    vars(stage)["AmplifyStage"] = make
 
 
-def add_packs(cdk: Any, app: Any) -> None:
+def judged() -> None:
+    """Have every app of this process held to cdk-nag and to our own pack, whose findings are what we are here for."""
+    import aws_cdk as cdk
     from cdk_nag import AwsSolutionsChecks
 
-    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app, verbose=False))
-    with contextlib.suppress(ImportError):  # a base from before the pack
-        from stacks.nag_pack import SageMakerChecks
+    synth_alone = cdk.App.synth
 
-        cdk.Validations.of(app).add_plugins(SageMakerChecks(app))
+    def synth_with_packs(app: Any, **options: Any) -> Any:
+        cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app, verbose=False))
+        with contextlib.suppress(ImportError):  # a base from before the pack
+            from stacks.nag_pack import SageMakerChecks
+
+            cdk.Validations.of(app).add_plugins(SageMakerChecks(app))
+        try:
+            return synth_alone(app, **options)
+        except RuntimeError as error:
+            if "ValidationFailed" not in str(error):
+                raise
+            return None
+
+    setattr(cdk.App, "synth", synth_with_packs)  # noqa: B010
 
 
 def findings(outdir: Path) -> list[dict[str, str]]:
@@ -138,6 +153,7 @@ def findings(outdir: Path) -> list[dict[str, str]]:
 
 def reasons() -> tuple[list[Any], Any]:
     """The findings that this side's tests accept, with their reasons, and how they tell which is about which."""
+    sys.path.append(str(HERE / "model_code"))
     with contextlib.suppress(Exception):  # a base from before the table
         test_nag = importlib.import_module("tests.stacks.test_nag")
 

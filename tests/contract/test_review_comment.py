@@ -134,7 +134,8 @@ def test_a_page_becomes_one_comment_that_is_written_anew(github: GitHub, folder:
     assert [one["id"] for one in github.comments] == [1, 2, 3]
     mine = github.comments[2]
     assert mine["issue"] == 7
-    assert mine["body"].startswith(f"{MARK}\n# Review\n\nverdict stop")
+    assert mine["body"].startswith(f"{MARK}\n<sub>{SHA} · [made](")
+    assert mine["body"].endswith("\n\n# Review\n\nverdict stop")
     assert SHA in mine["body"]
     assert "WARNING" not in mine["body"]
     assert github.comments[1]["body"] == f"{MARK}\nforged"
@@ -206,11 +207,35 @@ def test_a_link_out_of_the_report_is_not_followed(github: GitHub, folder: Path) 
     assert "the runner's own" not in github.comments[0]["body"]
 
 
-@pytest.mark.parametrize("file", ["review/verdict.py", "Makefile", ".github/workflows/review.yml", "package-lock.json"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("review/verdict.py", "Makefile", "GNUmakefile", ".github/workflows/review.yml", "package-lock.json"),
+        *(".npmrc", ".gitattributes", "sitecustomize.py", "json.py", "stacks.py"),
+    ],
+)
 def test_a_change_of_what_makes_the_page_is_said_above_it(github: GitHub, folder: Path, file: str) -> None:
     github.files = [*(f"docs/{one}.md" for one in range(120)), file]
     assert run(github, folder).returncode == 0
-    assert "changes what makes this page" in github.comments[0]["body"].split("# Review")[0]
+    assert "changes what makes or carries this page" in github.comments[0]["body"].split("# Review")[0]
+
+
+def test_whether_code_of_the_pull_request_ran_is_said_above_the_page(github: GitHub, folder: Path) -> None:
+    github.files = ["docs/a.md", "releases/prod.json", "README.md"]
+    assert run(github, folder).returncode == 0
+    assert "without running any code of the pull request" in github.comments[0]["body"].split("# Review")[0]
+    github.files = ["docs/a.md", "stacks/storage.py"]
+    assert run(github, folder).returncode == 0
+    above = github.comments[0]["body"].split("# Review")[0]
+    assert "while code of the pull request ran" in above
+    assert "WARNING" not in above
+
+
+def test_nobody_is_called_by_an_entity_either(github: GitHub, folder: Path) -> None:
+    page = "# Review\n\n&#64;ada &commat;ada &#x40;ada &lt;b&gt; R&D"
+    assert run(github, folder, page=page).returncode == 0
+    body = github.comments[0]["body"]
+    assert body.endswith("&amp;#64;ada &amp;commat;ada &amp;#x40;ada &lt;b&gt; R&amp;D")
 
 
 def test_a_branch_of_any_name_is_asked_for_as_it_is(github: GitHub, folder: Path) -> None:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
+CALL = re.compile(r"\bmake (?:--silent |-[fC] \S+ )*([\w./-]+)")
 MAY_DEPLOY = {"deploy.yml", "deploy-environment.yml", "nightly.yml", "drift-environment.yml", "promote.yml"}
 
 
@@ -39,9 +40,7 @@ def test_every_action_is_pinned_by_its_digest(name: str) -> None:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_every_target_that_is_called_exists(name: str) -> None:
-    called = {
-        target for step in steps(name) for target in re.findall(r"\bmake (?:--silent )?([\w./-]+)", step.get("run", ""))
-    }
+    called = {target for step in steps(name) for target in re.findall(CALL, step.get("run", ""))}
     for target in called:
         assert re.search(rf"^{re.escape(target)}:", MAKEFILE, re.MULTILINE), target
 

@@ -21,7 +21,7 @@ from review.assembly import Assembly, read_assembly
 from review.compare import Review, compare
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level
-from review.sides import REFUSED, SYNTHESISE
+from review.synthesis import REFUSED, SYNTHESISE
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = ("app.py", "cdk.json", "environments.py", "stacks", "lambda_code", "model_code", "operate")

@@ -1,0 +1,49 @@
+"""What a changed file can do, by where it lies. Whatever has no place here is synthesised with, and said."""
+
+from collections.abc import Sequence
+
+INERT = ("docs", "tests", "bench", "LICENSE", "NOTICE", ".gitignore")
+"""What nothing that is deployed, and nothing that deploys, reads or runs; as the Markdown beside them."""
+JUDGED_BY = ("tests/stacks/test_nag.py",)
+"""But for this: the reasons of accepted findings are there, and a new reason is read in a review too."""
+PER_ENVIRONMENT = ("environments.py", "releases")
+"""What one environment alone can be touched by."""
+DEPLOYED = (*PER_ENVIRONMENT, "app.py", "cdk.json", "stacks", "lambda_code", "model_code")
+"""What templates, assets and pins are made of: these speak for what changed there."""
+COMMANDS = ("operate", "local_aws")
+"""The `amplify` command, which people and workflows deploy and promote by."""
+PACKAGES = ("requirements.txt", "constraints.txt")
+"""What synthesises. Both sides are made with what is installed here, so a change of these shows in no template."""
+FOR_DEVELOPERS = ("requirements-dev.txt", "pyproject.toml", ".ci", ".github/zizmor.yml")
+"""What tests and checks run by."""
+WORKFLOWS = ".github/workflows"
+DELIVERED_BY = (WORKFLOWS, "Makefile", "GNUmakefile", "makefile", "package.json", "package-lock.json", ".npmrc")
+"""What runs with the rights to deploy, and is in no template."""
+JUDGES = ("review",)
+"""What the page itself is made by."""
+PRICES = "stacks/prices.json"
+APP = "cdk.json"
+RELEASES = "releases"
+"""The key of its context that names the folder of pins."""
+
+KNOWN = (*INERT, *DEPLOYED, *COMMANDS, *PACKAGES, *FOR_DEVELOPERS, *DELIVERED_BY, *JUDGES)
+
+
+def is_among(path: str, parts: Sequence[str]) -> bool:
+    return any(path == part or path.startswith(f"{part}/") for part in parts)
+
+
+def may_touch_a_template(path: str) -> bool:
+    """Whether a synthesis may come out otherwise for it: anything may be imported that is not known to be inert."""
+    if is_among(path, JUDGED_BY):
+        return True
+    return not (is_among(path, (*INERT, *DELIVERED_BY, *JUDGES, *FOR_DEVELOPERS)) or _is_text(path))
+
+
+def is_without_a_place(path: str) -> bool:
+    """Whether nobody has said what such a file does: it may be imported in place of one of ours, or run by a tool."""
+    return not (is_among(path, KNOWN) or _is_text(path))
+
+
+def _is_text(path: str) -> bool:
+    return "/" not in path and path.endswith(".md")

@@ -1,0 +1,111 @@
+"""The two sides of a review as git has them: trees of files, and what differs between them."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+class ReviewError(Exception):
+    """There is no review, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A commit, or the working tree, as git names it."""
+
+    name: str
+    """As it was asked for."""
+    tree: str
+    """Hash of the git tree."""
+    commit: str | None
+    """None: the working tree, with what is not committed."""
+
+
+def side(repository: Path, ref: str) -> Side:
+    """The side that a git ref names. Raises ReviewError where there is none."""
+    commit = _git(
+        repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", wrong=f"there is no commit {ref!r}"
+    )
+    return _at(repository, ref, commit)
+
+
+def working_tree(repository: Path) -> Side:
+    """What lies on disk and git does not ignore, committed or not."""
+    with tempfile.TemporaryDirectory(prefix="amplify-review-") as folder:
+        environ = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        _git(repository, "read-tree", "HEAD", environ=environ)
+        _git(repository, "add", "--all", "--", ".", environ=environ)
+        return Side(name="working tree", tree=_git(repository, "write-tree", environ=environ), commit=None)
+
+
+def parted(repository: Path, base: Side, head: Side) -> Side:
+    """The base as it was where head parted from it: what came to the base meanwhile, head does not undo.
+
+    The base itself, where git knows of no such commit (a shallow clone, two histories).
+    """
+    assert base.commit is not None
+    found = _run(repository, "merge-base", base.commit, head.commit or "HEAD")
+    commit = found.stdout.strip()
+    if found.returncode or commit == base.commit:
+        return base
+    return replace(_at(repository, base.name, commit), name=f"{base.name} at")
+
+
+def changed_paths(repository: Path, base: Side, head: Side) -> list[str]:
+    """Files that differ; by NUL, as git quotes names that are not ASCII otherwise."""
+    told = _git(repository, "diff-tree", "-r", "-z", "--name-only", "--no-renames", base.tree, head.tree)
+    return [path for path in told.split("\0") if path]
+
+
+def content(repository: Path, side: Side, path: str) -> str | None:
+    """A file of a side; None where it has none of that name."""
+    found = _run(repository, "cat-file", "blob", f"{side.tree}:{path}")
+    return None if found.returncode else found.stdout
+
+
+def names_below(repository: Path, side: Side, folder: str) -> list[str]:
+    """The paths of a side's files below a folder."""
+    told = _git(repository, "ls-tree", "-r", "-z", "--name-only", side.tree, f"{folder}/")
+    return [path for path in told.split("\0") if path]
+
+
+@contextmanager
+def laid_out(repository: Path, side: Side) -> Iterator[Path]:
+    """All files of a tree in a temporary folder. Not by `git archive`: the tree's own .gitattributes tell that what to
+    leave out."""
+    with (
+        tempfile.TemporaryDirectory(prefix="amplify-review-") as folder,
+        tempfile.TemporaryDirectory(prefix="amplify-review-index-") as index,
+    ):
+        environ = {"GIT_INDEX_FILE": str(Path(index) / "index")}
+        _git(repository, "read-tree", side.tree, environ=environ)
+        _git(repository, "checkout-index", "--all", f"--prefix={folder}/", environ=environ)
+        yield Path(folder)
+
+
+def _at(repository: Path, name: str, commit: str) -> Side:
+    return Side(name=name, tree=_git(repository, "rev-parse", f"{commit}^{{tree}}"), commit=commit)
+
+
+def _git(repository: Path, *arguments: str, environ: Mapping[str, str] | None = None, wrong: str = "") -> str:
+    done = _run(repository, *arguments, environ=environ)
+    if done.returncode:
+        raise ReviewError(wrong or f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _run(
+    repository: Path, *arguments: str, environ: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["git", "-C", str(repository), *arguments],
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        check=False,
+        env=os.environ | (environ or {}),
+    )
