@@ -4,7 +4,7 @@ roll-back, capture, scaling. Property by property, of resources that both sides 
 from collections.abc import Iterator
 
 from review.assembly import Json, Stack
-from review.changes import HOLDS_DATA
+from review.changes import GONE, HOLDS_DATA
 from review.property_checks import Check, Said, appeared, get, leaves, lost, number, turned
 from review.remarks import Remark
 from review.service_checks import SERVICE_CHECKS
@@ -30,12 +30,17 @@ def protection_remarks(base: Stack, head: Stack) -> Iterator[Remark]:
         for rule, what in _deletion(before, after):
             yield remark(rule, f"{name}: {what}")
         old, new = before.get("Properties", {}), after.get("Properties", {})
-        for check in (_keys, _roles, *CHECKS.get(after["Type"], ())):
+        for check in checks_of(after["Type"]):
             for rule, what in check(old, new):
                 yield remark(rule, f"{name}: {what}")
     for id_, before in base.resources.items():
         if id_ not in head.resources and (lost := GONE.get(before["Type"])):
             yield remark(lost, f"{_gone(id_, before)} is gone")
+
+
+def checks_of(type_: str) -> tuple[Check, ...]:
+    """All that compares two states of a resource of this type."""
+    return (_keys, _roles, *CHECKS.get(type_, ()))
 
 
 def _gone(id_: str, resource: Json) -> str:
@@ -162,21 +167,19 @@ DATA_CHECKS: dict[str, tuple[Check, ...]] = {
         turned("ImageTagMutability", "IMMUTABLE", "data.tags_move", says="tags of images"),
         turned("ImageScanningConfiguration.ScanOnPush", True, "data.records", says="images are scanned"),
     ),
+    "AWS::IAM::Role": (
+        number(
+            "MaxSessionDuration",
+            "permissions.session_longer",
+            worse="higher",
+            otherwise=3600,
+            says="a session lasts at most",
+            unit=" s",
+        ),
+    ),
     "AWS::Logs::LogGroup": (_retention,),
     "AWS::EC2::Subnet": (turned("MapPublicIpOnLaunch", False, "exposure.public_access", otherwise=False),),
     "AWS::EC2::VPCEndpoint": (turned("PrivateDnsEnabled", True, "network.moved", says="private names of AWS"),),
     "AWS::SQS::Queue": (number("MessageRetentionPeriod", "data.retention", worse="lower", unit=" s"),),
 }
 CHECKS = DATA_CHECKS | SERVICE_CHECKS
-GONE = {
-    "AWS::CloudWatch::Alarm": "alarm.removed",
-    "AWS::CloudWatch::CompositeAlarm": "alarm.removed",
-    "AWS::Budgets::Budget": "alarm.removed",
-    "AWS::EC2::FlowLog": "data.records",
-    "AWS::ApplicationAutoScaling::ScalableTarget": "endpoint.smaller",
-    "AWS::ApplicationAutoScaling::ScalingPolicy": "endpoint.smaller",
-    "AWS::Scheduler::Schedule": "endpoint.schedule",
-    "AWS::SNS::Subscription": "alarm.silent",
-    "Custom::VpcRestrictDefaultSG": "network.default_group",
-}
-"""Types whose absence nobody notices until it is needed."""
