@@ -5,6 +5,7 @@
 https://smithy.io/2.0/aws/amazon-eventstream.html
 """
 
+import json
 import struct
 import zlib
 
@@ -19,15 +20,23 @@ def encode(content: bytes) -> bytes:
     return b"".join(_event(part) for part in parts)
 
 
+def model_stream_error(code: str, message: str) -> bytes:
+    """The end of a stream that failed after it began: botocore raises it as EventStreamError."""
+    headers = {":exception-type": "ModelStreamError", ":content-type": "application/json", ":message-type": "exception"}
+    return _message(headers, json.dumps({"Message": message, "ErrorCode": code}).encode())
+
+
 def _event(payload: bytes) -> bytes:
-    headers = b"".join(
-        _header(name, value)
-        for name, value in {
-            ":event-type": "PayloadPart",
-            ":content-type": "application/octet-stream",
-            ":message-type": "event",
-        }.items()
-    )
+    headers = {
+        ":event-type": "PayloadPart",
+        ":content-type": "application/octet-stream",
+        ":message-type": "event",
+    }
+    return _message(headers, payload)
+
+
+def _message(named: dict[str, str], payload: bytes) -> bytes:
+    headers = b"".join(_header(name, value) for name, value in named.items())
     lengths = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
     message = lengths + struct.pack(">I", zlib.crc32(lengths)) + headers + payload
     return message + struct.pack(">I", zlib.crc32(message))

@@ -37,7 +37,8 @@ RETURNED = ("content-type", "x-amzn-sagemaker-custom-attributes", "x-amzn-sagema
 
 @dataclass(frozen=True)
 class Said:
-    """What an instance answered; or, in `message`, why it did not: `status` is 0 (too late) or 503 (it broke off)."""
+    """What an instance answered; or, in `message`, why it did not: `status` is 0 (too late) or 503 (it broke off, after
+    the part of an answer that `content` then is)."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,17 +66,22 @@ def invoke(scope: Scope, name: str, headers: Mapping[str, str], body: bytes) -> 
 
 
 def invoke_with_stream(scope: Scope, name: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """The same with the answer as an event stream. Its parts come when the container is done, all at once."""
+    """The same with the answer as an event stream. Its parts come when the container is done, all at once.
+
+    An answer that was broken off is a stream as well: what came of it, and a ModelStreamError at its end.
+    """
     began = time.monotonic()
     taken, answered = _invoke(scope, name, headers, headers.get("x-amzn-sagemaker-accept"), body, began)
-    if not answered.succeeded:
+    broken = not answered.succeeded and bool(answered.content) and answered.message is not None
+    if not answered.succeeded and not broken:
         return _model_error(scope, name, taken, answered)
     about = {"content-type": event_stream.CONTENT_TYPE, "x-amzn-invoked-production-variant": taken.variant.name}
     if "content-type" in answered.headers:
         about["x-amzn-sagemaker-content-type"] = answered.headers["content-type"]
     if attributes := answered.headers.get("x-amzn-sagemaker-custom-attributes"):
         about["x-amzn-sagemaker-custom-attributes"] = attributes
-    return 200, about, event_stream.encode(answered.content)
+    failure = event_stream.model_stream_error("StreamBroken", answered.words) if broken else b""
+    return 200, about, event_stream.encode(answered.content) + failure
 
 
 def error_answer(status: int, code: str, members: Mapping[str, Any]) -> Answer:
@@ -102,6 +108,8 @@ def ask(taken: Taken, headers: Mapping[str, str], body: bytes, seconds: float) -
         return Said(0, {}, b"", f"Your invocation timed out after {seconds:g} seconds")
     except ConnectionRefusedError as error:
         return Said(503, {}, b"", f"the container does not listen ({error})", refused=True)
+    except http.client.IncompleteRead as error:
+        return Said(503, {}, error.partial, "the container closed the connection before its answer was whole")
     except (OSError, http.client.HTTPException) as error:
         words = f"the container closed the connection without an answer ({error or type(error).__name__})"
         return Said(503, {}, b"", words)

@@ -40,9 +40,9 @@ def predict_fn(request: Request, predictor: Predictor) -> Answer:
 
 def output_fn(answer: Answer, accept: str | None = bodies.JSON) -> tuple[bytes, str]:
     """The answer's body and its media type. Raises RequestError where no format of ours is accepted."""
-    media_type = bodies.choose_answer_type(accept, bodies.JSON)
-    bodies.check_answer_type(answer.request, media_type)
-    return bodies.write_answer(answer, media_type), media_type
+    form = bodies.choose_answer_type(accept, bodies.JSON)
+    bodies.check_answer_type(answer.request, form)
+    return bodies.write_answer(answer, form), form.media_type
 
 
 Part = tuple[Protein, Plan] | RequestError

@@ -1,9 +1,10 @@
 """The endpoint's server: SageMaker's serving contract over HTTP, one process, one model.
 
     GET  /ping                  200 once the model is loaded and has run; 503 before, while draining, and when it fails
-    POST /invocations           a request's body (amplify_lm/bodies.py) → its answer, or {"code", "message", "where"}
+    POST /invocations           a request's body (amplify_lm/bodies/) → its answer, or {"code", "message", "where"}
     GET  /execution-parameters  how batch transform should call
     GET  /metrics               Prometheus text
+    GET  /openapi.json          all of this for machines
 
 It listens before the model is loaded. SIGTERM drains: what was admitted is answered, what comes is refused with 503,
 and within 30 seconds the process ends with exit code 0. A model that cannot be served ends it with exit code 1.
@@ -16,27 +17,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sys
 import time
-import traceback
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 from amplify_lm import container
+from amplify_lm.answering import Answering
 from amplify_lm.container import Container
+from amplify_lm.refusals import Observed, refused
 from amplify_lm.request_errors import RequestError
+from amplify_lm.serve_settings import ServeSettings
 from amplify_lm.telemetry import Telemetry, log
 from amplify_lm.uploads import Held, Upload
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -46,61 +47,9 @@ if TYPE_CHECKING:  # torch takes a second or two; /ping answers before
 
 MAX_REQUESTS = 256  # in flight
 DRAIN_SECONDS = 25  # SIGKILL comes 30 s after SIGTERM
-LARGEST_SCAN_TOKENS = 2048 * 2048  # a masked-marginal scan of the longest protein
 MAX_ANSWER_NUMBERS = 16 * 1024 * 1024  # float32: 64 MB
 
 Phase = Literal["loading", "ready", "draining"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeSettings:
-    """Where the server listens and how much it takes on."""
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    queue_tokens: int = 2 * LARGEST_SCAN_TOKENS
-    batch_tokens: int = 0  # 0: what suits the device (amplify_lm/predict.py)
-    longest_wait_s: int = 45  # InvokeEndpoint gives up after 60 s, computing and the way there included
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"SAGEMAKER_BIND_TO_PORT is {self.port}; a port from 0 to 65535 is wanted")
-        if self.queue_tokens < 1:
-            raise ValueError(f"AMPLIFY_QUEUE_TOKENS is {self.queue_tokens}; at least 1 is wanted")
-        if self.batch_tokens < 0:
-            raise ValueError(f"AMPLIFY_BATCH_TOKENS is {self.batch_tokens}; 0 (the device's default) or more is wanted")
-        if self.longest_wait_s < 1:
-            raise ValueError(f"AMPLIFY_LONGEST_WAIT_S is {self.longest_wait_s}; at least 1 is wanted")
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """The one place where the server reads its environment."""
-        return cls(
-            host=os.environ.get("AMPLIFY_BIND_HOST", cls.host),
-            port=_whole("SAGEMAKER_BIND_TO_PORT", cls.port),
-            queue_tokens=_whole("AMPLIFY_QUEUE_TOKENS", cls.queue_tokens),
-            batch_tokens=_whole("AMPLIFY_BATCH_TOKENS", cls.batch_tokens),
-            longest_wait_s=_whole("AMPLIFY_LONGEST_WAIT_S", cls.longest_wait_s),
-        )
-
-
-def _whole(name: str, default: int) -> int:
-    text = os.environ.get(name, str(default))
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{name} is {text!r}; a whole number is wanted") from None
-
-
-@dataclass(slots=True)
-class Observed:
-    """What is known of a request when it is logged."""
-
-    code: str = ""
-    task: str = "unknown"
-    inputs: int = 0
-    tokens: int = 0
-    waited_s: float = 0.0
 
 
 class Endpoint:
@@ -110,10 +59,12 @@ class Endpoint:
         self.phase: Phase = "loading"
         self.failure: Exception | None = None
         self.exit = asyncio.Event()
+        self._leaving = asyncio.Event()
         self._model_dir = model_dir
         self._settings = settings
         self._telemetry = Telemetry()
         self._predictor: Predictor | None = None
+        self._answering: Answering | None = None
         self._batcher: Batcher | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests = 0
@@ -126,6 +77,7 @@ class Endpoint:
                 Route("/invocations", self.invocations, methods=["POST"]),
                 Route("/execution-parameters", self.execution_parameters),
                 Route("/metrics", self.metrics),
+                Route("/openapi.json", self.openapi),
             ],
             exception_handlers={HTTPException: _no_such_route},
             lifespan=self._lifespan,
@@ -166,6 +118,7 @@ class Endpoint:
             queue_numbers=MAX_ANSWER_NUMBERS,
             longest_wait_s=self._settings.longest_wait_s,
         )
+        self._answering = Answering(self._predictor, self._batcher, self._leaving)
         self._start(self._batcher.work())
         if self.phase == "loading":
             self.phase = "ready"
@@ -176,6 +129,7 @@ class Endpoint:
             return
         log("draining", requests=self._requests)
         self.phase = "draining"
+        self._leaving.set()
         self._start(self._drain())
 
     async def _drain(self) -> None:
@@ -199,23 +153,46 @@ class Endpoint:
     async def metrics(self, _request: Request) -> Response:
         return PlainTextResponse(self._telemetry.prometheus(self._gauges()), media_type="text/plain; version=0.0.4")
 
+    async def openapi(self, _request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(_document))
+
     async def invocations(self, request: Request) -> Response:
-        """Answer one request, whatever it is; count and log it."""
-        start = time.monotonic()
-        request_id = uuid.uuid4().hex
-        observed = Observed()
+        """Answer one request, whatever it is; count and log it at its end, which a stream has later."""
+        observed = Observed(uuid.uuid4().hex)
         upload = Upload(request, self._held)
-        try:
-            response = await self._respond(request, request_id, upload, observed)
-        finally:
-            upload.release()
-        response.headers["X-Request-Id"] = request_id
+        with contextlib.ExitStack() as held:
+            held.callback(self._tell_of, observed, time.monotonic())
+            held.callback(upload.release)
+            try:
+                if self._answering is None or self.phase != "ready":
+                    raise _unavailable(self.phase)
+                self._count(held)
+                response = await self._answering.answer(request, upload, observed, held)
+            except Exception as error:
+                response = await refused(error, upload, observed)
+            observed.status = response.status_code
+            response.headers["X-Request-Id"] = observed.request_id
+            return response
+
+    def _count(self, held: contextlib.ExitStack) -> None:
+        """Hold a place among the requests in flight. Raises RequestError where there is none."""
+        if self._requests >= MAX_REQUESTS:
+            message = f"{self._requests} requests are in flight already"
+            raise RequestError(429, "queue_full", message, retry_after_s=1)
+        self._requests += 1
+
+        def give_back() -> None:
+            self._requests -= 1
+
+        held.callback(give_back)
+
+    def _tell_of(self, observed: Observed, start: float) -> None:
         seconds = time.monotonic() - start
-        self._telemetry.request(observed.task, response.status_code, seconds, observed.waited_s)
+        self._telemetry.request(observed.task, observed.status, seconds, observed.waited_s)
         log(
             "request",
-            request_id=request_id,
-            status=response.status_code,
+            request_id=observed.request_id,
+            status=observed.status,
             code=observed.code,
             task=observed.task,
             inputs=observed.inputs,
@@ -223,82 +200,6 @@ class Endpoint:
             queue_ms=round(1000 * observed.waited_s, 1),
             total_ms=round(1000 * seconds, 1),
         )
-        return response
-
-    # ---- one request ----
-
-    async def _respond(self, request: Request, request_id: str, upload: Upload, observed: Observed) -> Response:
-        """The answer or the refusal. What is neither is a bug: its trace goes to the log, never to the caller."""
-        try:
-            try:
-                with self._counted():
-                    return await self._answer(request, upload, observed)
-            except RequestError as error:
-                observed.code = error.code
-                whole = await upload.discard()
-                return _refusal(error, close=not whole)
-        except ClientDisconnect:
-            observed.code = "client_gone"
-            return Response(status_code=499)
-        except Exception:
-            observed.code = "internal"
-            traceback.print_exc()
-            message = f"internal error; the server's log has it under request {request_id}"
-            return JSONResponse({"code": "internal", "message": message, "where": ""}, 500)
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Hold a place among the requests in flight. Raises RequestError where there is none."""
-        if self.phase != "ready":
-            raise _unavailable(self.phase)
-        if self._requests >= MAX_REQUESTS:
-            message = f"{self._requests} requests are in flight already"
-            raise RequestError(429, "queue_full", message, retry_after_s=1)
-        self._requests += 1
-        try:
-            yield
-        finally:
-            self._requests -= 1
-
-    async def _answer(self, request: Request, upload: Upload, observed: Observed) -> Response:
-        """The answer, unless the caller leaves before: then ClientDisconnect is raised and the work is dropped."""
-        body = await upload.read()
-        content_type, accept = request.headers.get("content-type"), request.headers.get("accept")
-        answering = asyncio.create_task(self._predict(body, content_type, accept, observed))
-        gone = asyncio.create_task(_until_disconnected(request))
-        try:
-            await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
-                raise ClientDisconnect
-            return answering.result()
-        finally:
-            answering.cancel()
-            gone.cancel()
-
-    async def _predict(self, body: bytes, content_type: str | None, accept: str | None, observed: Observed) -> Response:
-        """Read, plan, run, write. All but the run is on threads of its own, away from the model's and the loop's."""
-        import inference
-        from amplify_lm import bodies
-
-        assert self._predictor is not None
-        assert self._batcher is not None
-        media_type = bodies.choose_answer_type(accept, content_type)
-        request = await asyncio.to_thread(inference.input_fn, body, content_type)
-        bodies.check_answer_type(request, media_type)
-        observed.task, observed.inputs = request.task.name, len(request.inputs)
-        work = await asyncio.to_thread(inference.plan_request, request, self._predictor)
-        workload = work.workload()
-        observed.tokens = workload.tokens
-        if not workload.num_passes:  # of a partial request, every input of which is at fault
-            return Response(bodies.write_answer(work.finish([]), media_type), media_type=media_type)
-        try:
-            results, observed.waited_s = await self._batcher.submit(workload)
-        except RequestError as error:
-            if not request.partial or error.status != 413:
-                raise
-            return Response(bodies.write_answer(work.refused(error), media_type), media_type=media_type)
-        content = await asyncio.to_thread(lambda: bodies.write_answer(work.finish(results), media_type))
-        return Response(content, media_type=media_type)
 
     # ---- what is said outside ----
 
@@ -332,15 +233,16 @@ class Endpoint:
         return {name: float(value) for name, value in values.items()}
 
 
+def _document() -> dict[str, Any]:
+    from amplify_lm import openapi
+
+    return openapi.document()
+
+
 def _load_predictor(model_dir: Path, batch_tokens: int) -> Predictor:
     import inference
 
     return inference.model_fn(model_dir, batch_tokens)
-
-
-async def _until_disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _unavailable(phase: Phase) -> RequestError:
@@ -348,17 +250,10 @@ def _unavailable(phase: Phase) -> RequestError:
     return RequestError(503, phase, message.get(phase, "the model failed"), retry_after_s=2)
 
 
-def _refusal(error: RequestError, *, close: bool) -> Response:
-    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    if close:
-        headers["Connection"] = "close"
-    return JSONResponse(error.body(), error.status, headers)
-
-
 async def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    wanted = "POST /invocations, GET /ping, GET /metrics or GET /execution-parameters is wanted"
+    wanted = "POST /invocations, GET /ping, GET /metrics, GET /openapi.json or GET /execution-parameters is wanted"
     body = {"code": code, "message": f"{request.method} {request.url.path[:60]}: {wanted}", "where": "path"}
     return JSONResponse(body, error.status_code, error.headers)
 

@@ -23,6 +23,7 @@ from operate.batch_records import Record
 from operate.batch_tasks import REQUEST_NUMBERS, REQUEST_RECORDS, REQUEST_TOKENS, Question
 from operate.errors import MAY_NOT, OperateError, is_refusal
 from operate.pipeline_run import log_tail
+from operate.portions import Room, portions
 from stacks.config import Batch
 
 MEGABYTE = 1 << 20
@@ -78,10 +79,9 @@ def plan(records: Sequence[Record], question: Question, settings: Batch) -> Plan
     """
     most_bytes = settings.max_payload_mb * MEGABYTE
     refused: dict[int, dict[str, str]] = {}
-    requests: list[list[int]] = []
-    room = _Room()
+    sizes: list[tuple[int, Room]] = []
     for index, record in enumerate(records):
-        size = _Room(question.tokens(record), question.numbers(record), 1, len(question.request([record])))
+        size = Room(question.tokens(record), question.numbers(record), 1, len(question.request([record])))
         if size.bytes > most_bytes:
             message = f"{size.bytes} bytes; a request may have {most_bytes} (max_payload_mb of environments.py)"
             refused[index] = {"code": "body_too_large", "message": message}
@@ -89,39 +89,13 @@ def plan(records: Sequence[Record], question: Question, settings: Batch) -> Plan
             most = f"{settings.largest_request_tokens} (largest_request_tokens of environments.py)"
             refused[index] = {"code": "too_much_work", "message": f"{size.tokens} tokens of work; {most} are allowed"}
         else:
-            room = room.less(size)
-            if not requests or not room.is_left:
-                requests.append([])
-                room = _Room(
-                    min(REQUEST_TOKENS, settings.largest_request_tokens), REQUEST_NUMBERS, REQUEST_RECORDS, most_bytes
-                ).less(size)
-            requests[-1].append(index)
+            sizes.append((index, size))
+    tokens = min(REQUEST_TOKENS, settings.largest_request_tokens)
+    requests = portions(sizes, Room(tokens, REQUEST_NUMBERS, REQUEST_RECORDS, most_bytes))
     # No fewer objects than instances, where there are as many requests: SageMaker shares out whole objects.
     size_of_object = max(1, min(REQUESTS_AN_OBJECT, len(requests) // settings.instance_count))
     objects = [requests[at : at + size_of_object] for at in range(0, len(requests), size_of_object)]
     return Plan(records=records, refused=refused, objects=objects, question=question)
-
-
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """What a request has, or still has room for."""
-
-    tokens: int = 0
-    numbers: int = 0
-    records: int = 0
-    bytes: int = 0
-
-    def less(self, other: "_Room") -> "_Room":
-        return _Room(
-            self.tokens - other.tokens,
-            self.numbers - other.numbers,
-            self.records - other.records,
-            self.bytes - other.bytes,
-        )
-
-    @property
-    def is_left(self) -> bool:
-        return min(self.tokens, self.numbers, self.records, self.bytes) >= 0
 
 
 # ---- the job ---------------------------------------------------------------------------------------------------------

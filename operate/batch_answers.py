@@ -18,7 +18,11 @@ Row = tuple[object, ...]
 
 def check(path: Path, question: Question) -> None:
     """Raises OperateError for a file whose form has no room for the answers, and where it cannot be written."""
-    forms = {".jsonl": True, ".csv": _table(question) is not None, ".npz": question.task in ("embed", "logits")}
+    forms = {
+        ".jsonl": True,
+        ".csv": _table(question) is not None,
+        ".npz": question.task in ("embed", "logits", "contacts"),
+    }
     if not forms.get(path.suffix):
         fitting = " or ".join(suffix for suffix, fits in forms.items() if fits)
         raise OperateError(
@@ -34,9 +38,8 @@ def check(path: Path, question: Question) -> None:
 def default(source: str, question: Question) -> Path:
     """`my.faa.gz` asked for perplexity → `my.perplexity.csv`, in the folder that one is in."""
     name = Path(source.rstrip("/").rpartition("/")[2]).name.removesuffix(".gz")
-    suffix = (
-        ".csv" if _table(question) else ".npz" if question.task == "embed" and not _by_residue(question) else ".jsonl"
-    )
+    arrays = question.task == "contacts" or (question.task == "embed" and not _by_residue(question))
+    suffix = ".csv" if _table(question) else ".npz" if arrays else ".jsonl"
     asked = "scan" if question.parameters.get("scan") else question.task
     return Path(f"{name.rpartition('.')[0] or name or 'answers'}.{asked}{suffix}")
 
@@ -141,7 +144,7 @@ def _by_residue(question: Question) -> bool:
 
 def _write_arrays(path: Path, question: Question, outcomes: Iterable[Outcome]) -> None:
     """`ids` and `embeddings`, as `amplify embed` writes them; of a row for each residue, an array for each protein."""
-    field = "embedding" if question.task == "embed" else "logits"
+    field = "embedding" if question.task == "embed" else question.task
     names, rows = [], []
     for one in outcomes:
         assert one.answer is not None

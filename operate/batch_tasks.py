@@ -1,6 +1,6 @@
 """What a transform job can be asked: the server's tasks and their parameters, and how much work a record is.
 
-Tasks and parameters are the server's (model_code/amplify_lm/tasks.py; a contract test holds this table to it): a wrong
+Tasks and parameters are the server's (model_code/amplify_lm/tasks/; a contract test holds this table to it): a wrong
 one is refused here, before instances are paid for.
 """
 
@@ -13,12 +13,13 @@ from operate.batch_records import Record
 from operate.errors import OperateError
 
 SWITCH, VARIANTS = "true or false", 'a list such as ["A42G","A42G:L50P"]'
+BLOCKS = "a whole number (1 is the first block, -1 the last), a list such as [1,-1], or all"
 
 Wanted = tuple[str, ...] | range | str
 """One of these, a whole number of this range, or what the words say."""
 
 PARAMETERS: dict[str, dict[str, Wanted]] = {
-    "embed": {"pooling": ("mean", "per_residue", "bos"), "layer": range(-1000, 1001), "normalize": SWITCH},
+    "embed": {"pooling": ("mean", "per_residue", "bos"), "layer": BLOCKS, "normalize": SWITCH},
     "logits": {},
     "fill_mask": {"top_k": range(1, 21)},
     "perplexity": {"exact": SWITCH},
@@ -27,6 +28,7 @@ PARAMETERS: dict[str, dict[str, Wanted]] = {
         "scan": SWITCH,
         "method": ("wt_marginal", "masked_marginal", "mutant_marginal"),
     },
+    "contacts": {"layer": BLOCKS, "maps": ("mean", "each")},
 }
 TASKS = (*PARAMETERS, "scan")
 """`scan` is score_variants of every single substitution."""
@@ -36,7 +38,8 @@ REQUEST_TOKENS = 200_000
 REQUEST_NUMBERS = 500_000
 """Numbers in the answer to a request: some five megabytes of JSON."""
 REQUEST_RECORDS = 200
-WIDTH = 1_024  # of an embedding at most, in the published models (640 and 960)
+WIDTH, DEPTH, HEADS = 1_024, 32, 15
+"""Of an embedding, in blocks and in heads at most, in the published models (640 and 960 wide)."""
 LETTERS, TOKENS = 20, 27
 
 
@@ -67,12 +70,18 @@ class Question:
         """About how many numbers the answer holds."""
         length = len(record.sequence)
         if self.task == "embed":
-            return WIDTH * (length if self.parameters.get("pooling") == "per_residue" else 1)
+            return self._blocks(-1) * WIDTH * (length if self.parameters.get("pooling") == "per_residue" else 1)
+        if self.task == "contacts":
+            return length**2 * (self._blocks("all") * HEADS if self.parameters.get("maps") == "each" else 1)
         if self.task == "logits":
             return TOKENS * (length + 2)
         if self.task == "score_variants":
             return LETTERS * length if self.parameters.get("scan") else len(self._variants(record))
         return 10 * length if self.task == "fill_mask" else 1
+
+    def _blocks(self, default: int | str) -> int:
+        layer = self.parameters.get("layer", default)
+        return DEPTH if layer == "all" else len(layer) if isinstance(layer, list) else 1
 
     def _passes(self, record: Record, length: int) -> int:
         if self.task == "perplexity":
@@ -128,6 +137,9 @@ def _fits(value: Any, known: Wanted) -> bool:
         return isinstance(value, bool)
     if isinstance(known, range):
         return isinstance(value, int) and not isinstance(value, bool) and value in known
+    if known == BLOCKS:
+        blocks = value if isinstance(value, list) else [value]
+        return value == "all" or (bool(blocks) and all(_fits(block, range(-1000, 1001)) for block in blocks))
     if known == VARIANTS:
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
     return value in known

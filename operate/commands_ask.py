@@ -3,7 +3,8 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import typer
 from operate import aws as aws_access
 from operate import deployment, fasta, plots
 from operate.aws import Aws
-from operate.client import AmplifyClient, Protein, Scan
+from operate.client import AmplifyClient, Protein, Queue, Scan
 from operate.commands_aws import Env, Json, news, out
 from operate.errors import OperateError
 from operate.screen import Step, shown, watched
@@ -22,8 +23,7 @@ from stacks.config import Async, Batch, InferenceComponents
 
 app = typer.Typer()
 
-RESIDUES_A_REQUEST = 20_000
-RECORDS_A_REQUEST = 200
+POLL_LOCAL_S = 0.2
 
 Fasta = Annotated[Path, typer.Argument(help="Proteins, FASTA, plain or gzipped.")]
 
@@ -39,12 +39,9 @@ def embed(
 ) -> None:
     """The mean embedding of each protein."""
     _make_room(output)
-    client, records = _asking(context, env, proteins)
-    rows = []
+    ask, records = _asking(context, env, proteins)
     with watched(Step(out, "embed")) as step:
-        for batch in _batches(records, step):
-            rows.append(client.embed(_inputs(batch)))
-    embeddings = np.concatenate(rows)
+        embeddings = ask(step).embed(_inputs(records))
     np.savez(output, ids=np.array([one.name for one in records]), embeddings=embeddings)
     out.print(f"{shown(output)}: {embeddings.shape[0]} embeddings of {embeddings.shape[1]} numbers", highlight=False)
 
@@ -60,11 +57,10 @@ def perplexity(
     as_json: Json = False,
 ) -> None:
     """How surprised the model is by each protein: `id,perplexity` as CSV on standard output."""
-    client, records = _asking(context, env, proteins)
-    values: list[float] = []
+    ask, records = _asking(context, env, proteins)
     with watched(Step(news, "perplexity")) as step:
-        for batch in _batches(records, step, residues=2_000 if exact else RESIDUES_A_REQUEST):
-            values += [round(float(value), 4) for value in client.perplexity(_inputs(batch), exact=exact)]
+        found = ask(step).perplexity(_inputs(records), exact=exact)
+    values = [round(float(value), 4) for value in found]
     rows = zip([one.name for one in records], values, strict=True)
     if as_json:
         typer.echo(json.dumps([{"id": name, "perplexity": value} for name, value in rows], indent=1))
@@ -82,9 +78,10 @@ def scan(
     env: Env = "local",
 ) -> None:
     """Score every single substitution of each protein: a table and a heat-map."""
-    client, records = _asking(context, env, proteins)
+    ask, records = _asking(context, env, proteins)
     output.mkdir(parents=True, exist_ok=True)
     with watched(Step(out, "scan")) as step:
+        client = ask(None)
         for number, record in enumerate(records):
             step.show(record.name, number / len(records))
             result = client.scan(_inputs([record])[0])
@@ -112,34 +109,47 @@ def file_name(name: str) -> str:
     )
 
 
-def _asking(context: typer.Context, env: str, path: Path) -> tuple[AmplifyClient, list[fasta.Protein]]:
-    """A client of the environment's endpoint, and the records to ask about: first the file, it is quick to check."""
+def _asking(
+    context: typer.Context, env: str, path: Path
+) -> tuple[Callable[[Step | None], AmplifyClient], list[fasta.Protein]]:
+    """A client of the environment's endpoint, that tells a step how far it is, and the records to ask about: first the
+    file, it is quick to check."""
     records = fasta.read(path)
     environment = environment_named(env)
     settings = environment.endpoint
-    if isinstance(settings, Async | Batch):
+    if isinstance(settings, Batch):
         raise OperateError(
-            f"Environment {env} serves in mode {settings.mode}, which does not answer at once.",
-            todo="Ask an environment of mode realtime, serverless or inference_components; docs/endpoint-modes.md.",
+            f"Environment {env} serves in mode batch: jobs answer there, and no endpoint.",
+            todo=f"Ask a job: `amplify batch {path} --env {env}`.",
         )
     aws: Aws = aws_access.connect(environment, context.obj)
     name = deployment.output(aws, "endpoint", "EndpointName")
     component = name if isinstance(settings, InferenceComponents) else None
-    return AmplifyClient(name, inference_component=component, runtime=aws.runtime()), records
+    queue = _queue_of(aws) if isinstance(settings, Async) else None
+
+    def ask(step: Step | None) -> AmplifyClient:
+        def tell(done: int, total: int) -> None:
+            if step is not None:
+                step.show(f"{done:,} of {total:,} proteins", done / total)
+
+        return AmplifyClient(
+            name, inference_component=component, queue=queue, runtime=aws.runtime(), progress=tell if step else False
+        )
+
+    return ask, records
 
 
-def _batches(
-    records: list[fasta.Protein], step: Step, residues: int = RESIDUES_A_REQUEST
-) -> Iterator[list[fasta.Protein]]:
-    done = 0
-    for batch in fasta.batches(records, residues=residues, records=RECORDS_A_REQUEST):
-        step.show(f"{done:,} of {len(records):,} proteins", done / len(records))
-        yield batch
-        done += len(batch)
+def _queue_of(aws: Aws) -> Queue:
+    queue = Queue(
+        bucket=deployment.output(aws, "storage", "ArtifactBucketName"),
+        input_prefix=deployment.output(aws, "endpoint", "InputPrefix"),
+        s3=aws.client("s3"),
+    )
+    return replace(queue, poll_s=POLL_LOCAL_S) if aws.is_local else queue
 
 
-def _inputs(batch: list[fasta.Protein]) -> list[Protein]:
-    return [{"id": one.name, "sequence": one.sequence} for one in batch]
+def _inputs(records: list[fasta.Protein]) -> list[Protein]:
+    return [{"id": one.name, "sequence": one.sequence} for one in records]
 
 
 def _make_room(path: Path) -> None:

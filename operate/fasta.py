@@ -3,7 +3,6 @@
 import contextlib
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -59,20 +58,6 @@ def _open(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     return cast(BinaryIO, gzip.open(path)) if zipped else path.open("rb")
-
-
-def batches(proteins: Iterable[Protein], *, residues: int, records: int) -> Iterator[list[Protein]]:
-    """Proteins in their order, in lists of at most so many residues (but at least one record) and records."""
-    batch: list[Protein] = []
-    filled = 0
-    for protein in proteins:
-        if batch and (filled + len(protein.sequence) > residues or len(batch) == records):
-            yield batch
-            batch, filled = [], 0
-        batch.append(protein)
-        filled += len(protein.sequence)
-    if batch:
-        yield batch
 
 
 def _record(number: int, part: str) -> Protein:

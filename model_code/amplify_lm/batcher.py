@@ -24,7 +24,7 @@ LONGEST_RETRY_S = 60  # SageMaker gives a request 60 s
 
 
 @dataclass(eq=False, slots=True)
-class _Job:
+class Job:
     """A request in the queue: what it has still to send, and what has come back."""
 
     work: Workload
@@ -33,9 +33,12 @@ class _Job:
     """Sent to the model so far, counted on from where the others stood as this request came"""
     tokens_waiting: int
     done: asyncio.Future[None]
-    results: list[Array] = field(default_factory=list)
+    receive: Callable[[Array], None]
+    """Is given what each pass keeps, in order, on the event loop"""
+    num_received: int = 0
     queued_at: float = field(default_factory=time.monotonic)
     started_at: float | None = None
+    left: bool = False
 
     def take(self) -> Pass:
         taken = self.next_pass
@@ -79,7 +82,7 @@ class Batcher:
         self.longest_wait_s = longest_wait_s
         self._run = run
         self._batch_tokens = batch_tokens
-        self._jobs: list[_Job] = []
+        self._jobs: list[Job] = []
         self._numbers = 0
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
@@ -94,23 +97,45 @@ class Batcher:
         Raises RequestError: 413 for what would not fit an empty queue, 429 for what does not fit now. A cancelled
         call leaves the queue; a pass that is being computed then is computed for nothing.
         """
+        results: list[Array] = []
+        job = self.enter(work, results.append)
+        return results, await self.finished(job)
+
+    def enter(self, work: Workload, receive: Callable[[Array], None]) -> Job:
+        """Queue the passes; `receive` is given what each keeps, as it comes. Whoever enters has to `leave` again.
+
+        Raises RequestError as `submit`.
+        """
         self._admit(work)
         served = min((job.tokens_served for job in self._jobs), default=0)
         done = asyncio.get_running_loop().create_future()
-        job = _Job(work, next(work.passes), served, work.tokens, done)
+        job = Job(work, next(work.passes), served, work.tokens, done, receive)
         self._jobs.append(job)
         self._numbers += work.numbers
         self._wake.set()
+        return job
+
+    async def finished(self, job: Job) -> float:
+        """Wait for the last pass, and leave; returns the seconds that the first one waited."""
         try:
-            await done
+            await job.done
         except asyncio.CancelledError:
             self.totals.cancelled += 1
             raise
         finally:
-            self._numbers -= work.numbers
-            if job in self._jobs:
-                self._jobs.remove(job)
-        return job.results, (job.started_at or job.queued_at) - job.queued_at
+            self.leave(job)
+        return (job.started_at or job.queued_at) - job.queued_at
+
+    def leave(self, job: Job) -> None:
+        """Give up the job's place and memory, whether it is done or not; once is enough."""
+        if job.left:
+            return
+        job.left = True
+        self._numbers -= job.work.numbers
+        if job in self._jobs:
+            self._jobs.remove(job)
+        if not job.done.cancel() and not job.done.cancelled():
+            job.done.exception()  # seen, or asyncio would complain of one that nobody waited for
 
     def _admit(self, work: Workload) -> None:
         if work.tokens > self.queue_tokens:
@@ -168,12 +193,12 @@ class Batcher:
         """Give up on every request that waits."""
         self._fail(list(self._jobs), error, healthy=self.healthy)
 
-    def _next_batch(self) -> list[tuple[_Job, Pass]]:
+    def _next_batch(self) -> list[tuple[Job, Pass]]:
         """Passes within the token budget, each time from the request that was served least."""
         turn = [(job.tokens_served, i) for i, job in enumerate(self._jobs) if job.next_pass is not None]
         heapq.heapify(turn)
         jobs = list(self._jobs)
-        batch: list[tuple[_Job, Pass]] = []
+        batch: list[tuple[Job, Pass]] = []
         room = self._batch_tokens
         while turn:
             _, i = heapq.heappop(turn)
@@ -188,20 +213,23 @@ class Batcher:
                 heapq.heappush(turn, (job.tokens_served, i))
         return batch
 
-    def _account(self, batch: list[tuple[_Job, Pass]], seconds: float) -> None:
+    def _account(self, batch: list[tuple[Job, Pass]], seconds: float) -> None:
         self.healthy = True
         self.totals.batches += 1
         self.totals.tokens += sum(len(one.ids) for _, one in batch)
         self.totals.busy_s += seconds
 
-    def _hand_out(self, batch: list[tuple[_Job, Pass]], results: list[Array]) -> None:
+    def _hand_out(self, batch: list[tuple[Job, Pass]], results: list[Array]) -> None:
         for (job, _), result in zip(batch, results, strict=True):
-            job.results.append(result)
-            if len(job.results) == job.work.num_passes and not job.done.done():
+            if job.left:
+                continue
+            job.receive(result)
+            job.num_received += 1
+            if job.num_received == job.work.num_passes and not job.done.done():
                 self._jobs.remove(job)
                 job.done.set_result(None)
 
-    def _fail(self, jobs: list[_Job], error: Exception, healthy: bool = False) -> None:
+    def _fail(self, jobs: list[Job], error: Exception, healthy: bool = False) -> None:
         self.healthy = healthy
         for job in dict.fromkeys(jobs):
             if job in self._jobs:

@@ -11,6 +11,7 @@ Shapes: B proteins padded to S tokens, or n proteins packed into T tokens; H hid
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -108,12 +109,19 @@ class Block(nn.Module):
         return self.qkv(x)
 
     def forward(
-        self, x: Tensor, layout: Layout, table: Tensor, output_attentions: bool = False
+        self,
+        x: Tensor,
+        layout: Layout,
+        table: Tensor,
+        output_attentions: bool = False,
+        watch: Callable[[Tensor, Tensor], None] | None = None,
     ) -> tuple[Tensor, AttentionMaps | None]:
         dropout = self.dropout_prob if self.training else 0.0
         qkv = self.project(self.attention_norm(x)).view(*x.shape[:-1], 3, self.heads, -1)
         qk, v = torch.split(qkv, [2, 1], dim=-3)
         q, k = rotate(qk, table).unbind(-3)
+        if watch is not None:
+            watch(q, k)
         attended = attend(q, k, v.squeeze(-3), layout, dropout).flatten(-2)
         x = x + F.dropout(self.wo(attended), dropout, self.training)
         x = x + F.dropout(self.ffn(self.ffn_norm(x)), dropout, self.training)
@@ -151,13 +159,16 @@ class Trunk(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         max_seqlen: int | None = None,
+        watch: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Encoded:
         """Run the blocks.
 
         Padded: `input_ids` [B, S] and, where proteins differ in length, `attention_mask` [B, S], 1 or True at tokens
         and 0 at padding. Packed: `input_ids` [T] and `cu_seqlens` [n + 1], the proteins' bounds from 0 to T.
         `position_ids` has the shape of `input_ids`; left out, each protein counts from 0. `max_seqlen`, the longest
-        packed protein, spares a wait for the GPU where it is known.
+        packed protein, spares a wait for the GPU where it is known. `watch` is called in each block with its number
+        from 1, and q and k after rotary, [B, S, heads, head_dim] or [T, heads, head_dim]: what attention maps are made
+        of, for whoever cannot hold them all.
 
         Raises ValueError for shapes and values that do not fit, and for proteins longer than the configuration's
         max_length. What lies on a GPU is believed where to look would be to wait for it: the values of `position_ids`,
@@ -169,11 +180,12 @@ class Trunk(nn.Module):
         x = self.layer_norm_1(self.encoder(input_ids.long()))
         hidden_states: list[Tensor] = []
         attentions: list[AttentionMaps] = []
-        for block in self.transformer_encoder:
+        for number, block in enumerate(self.transformer_encoder, start=1):
+            seen = None if watch is None else partial(watch, number)
             if self.gradient_checkpointing and self.training:
-                x, attention = recompute(block, x, layout, table, output_attentions, use_reentrant=False)
+                x, attention = recompute(block, x, layout, table, output_attentions, seen, use_reentrant=False)
             else:
-                x, attention = block(x, layout, table, output_attentions)
+                x, attention = block(x, layout, table, output_attentions, seen)
             if output_hidden_states:
                 hidden_states.append(x)
             if attention is not None:

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,16 @@ class UnusableModelError(ValueError):
     """A checkpoint that loads but cannot predict."""
 
 
+class AttentionReader(Protocol):
+    """What makes something of attention while the model runs, for all maps together are too large to be kept."""
+
+    def read(self, block: int, q: Tensor, k: Tensor) -> None:
+        """One protein's q and k [L + 2, heads, head_dim] of one block, counted from 1."""
+        ...
+
+    def result(self) -> Tensor: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One protein through the model once."""
@@ -40,8 +51,10 @@ class Pass:
     """[L + 2], `<bos>` and `<eos>` included"""
     keep: Callable[[Tensor], Tensor]
     """From this protein's rows (float32, on the model's device) to what is wanted of them"""
-    layer: int | None = None
-    """None: `keep` is given the logits [L + 2, V]; k: the output of block k, [L + 2, H], counted from 1"""
+    layers: tuple[int, ...] = ()
+    """(): `keep` is given the logits [L + 2, V]; else the outputs of n blocks, [n, L + 2, H], counted from 1"""
+    attention: Callable[[], AttentionReader] | None = None
+    """Makes what is shown the attention of every block; `keep` is then given its result"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,10 @@ class Predictor:
         return self.model.config.hidden_size
 
     @property
+    def num_heads(self) -> int:
+        return self.model.config.num_attention_heads
+
+    @property
     def max_residues(self) -> int:
         """Of one protein; the other two tokens of `max_length` are `<bos>` and `<eos>`."""
         return self.model.config.max_length - 2
@@ -106,26 +123,34 @@ class Predictor:
         # Equally long neighbours share one attention call on a CPU.
         order = sorted(range(len(passes)), key=lambda i: len(passes[i].ids))
         batch = pack([passes[i].ids for i in order])
+        places = dict(zip(order, itertools.pairwise(batch.cu_seqlens.tolist()), strict=True))
+        readers = {i: make() for i, one in enumerate(passes) if (make := one.attention) is not None}
+
+        def watch(block: int, q: Tensor, k: Tensor) -> None:
+            for i, reader in readers.items():
+                reader.read(block, q[slice(*places[i])], k[slice(*places[i])])
+
         packed = batch.to(self.device)
-        inner = any(one.layer not in (None, self.num_layers) for one in passes)
         encoded = self.model.encode(
             packed.input_ids,
             cu_seqlens=batch.cu_seqlens,
             position_ids=packed.position_ids,
-            output_hidden_states=inner,
+            output_hidden_states=any(set(one.layers) - {self.num_layers} for one in passes),
             max_seqlen=batch.max_length,
+            watch=watch if readers else None,
         )
-        logits = self.model.decode(encoded.rows).float() if any(one.layer is None for one in passes) else None
-        bounds = batch.cu_seqlens.tolist()
-        kept: list[Tensor] = [torch.empty(0)] * len(passes)
-        for i, start, end in zip(order, bounds, bounds[1:], strict=False):
-            layer = passes[i].layer
-            if layer is None:
-                assert logits is not None
-                rows = logits
+        states = dict(enumerate(encoded.hidden_states or (), start=1)) | {self.num_layers: encoded.rows}
+        decodes = any(not one.layers and one.attention is None for one in passes)
+        logits = self.model.decode(encoded.rows).float() if decodes else encoded.rows
+        kept = []
+        for i, one in enumerate(passes):
+            rows = slice(*places[i])
+            if i in readers:
+                kept.append(one.keep(readers.pop(i).result()))
+            elif one.layers:
+                kept.append(one.keep(torch.stack([states[layer][rows].float() for layer in one.layers])))
             else:
-                rows = encoded.hidden_states[layer - 1] if encoded.hidden_states else encoded.rows
-            kept[i] = passes[i].keep(rows[start:end].float())
+                kept.append(one.keep(logits[rows]))
         return _to_arrays(kept)
 
     def run_all(self, passes: Iterable[Pass]) -> Iterator[Array]:

@@ -1,7 +1,7 @@
 """The seam between the command and the server: which first rows of a table are headers."""
 
 import pytest
-from amplify_lm import bodies
+from amplify_lm.bodies import requests
 
 from operate import batch_records
 
@@ -22,8 +22,8 @@ ROWS = [
 
 @pytest.mark.parametrize(("row", "is_header"), ROWS, ids=lambda value: ",".join(value) if value is list else None)
 def test_a_header_that_names_no_sequence_is_known_by_both(row: list[str], is_header: bool) -> None:
-    assert (batch_records.is_heading(row), bodies.is_heading(row)) == (is_header, is_header)
+    assert (batch_records.is_heading(row), requests.is_heading(row)) == (is_header, is_header)
 
 
 def test_both_know_the_same_words() -> None:
-    assert batch_records.HEADINGS == bodies.HEADINGS
+    assert batch_records.HEADINGS == requests.HEADINGS

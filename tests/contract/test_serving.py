@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 import serve
-from amplify_lm import scoring, tasks
+from amplify_lm import scoring, serve_settings, tasks
 from amplify_lm.request_errors import RequestError
 from amplify_lm.uploads import MAX_BODY_BYTES
 
@@ -15,8 +15,8 @@ from stacks.constructs.served_model import CONTAINER_START_SECONDS
 
 def test_the_settings_know_the_servers_queue() -> None:
     assert base.SERVER_REQUESTS == serve.MAX_REQUESTS
-    assert serve.ServeSettings().queue_tokens == base.SERVER_QUEUE_TOKENS
-    assert base.LARGEST_SCAN_TOKENS == serve.LARGEST_SCAN_TOKENS
+    assert serve_settings.ServeSettings().queue_tokens == base.SERVER_QUEUE_TOKENS
+    assert base.LARGEST_SCAN_TOKENS == serve_settings.LARGEST_SCAN_TOKENS
     assert base.SERVER_BODY_MB * 1024 * 1024 == MAX_BODY_BYTES
 
 
@@ -43,6 +43,8 @@ def test_the_command_takes_the_parameters_that_the_server_takes_and_no_others(
         good, bad = [wanted.start, wanted.stop - 1], [wanted.start - 1, wanted.stop, "x"]
     elif isinstance(wanted, tuple):
         good, bad = list(wanted), ["nosuch", 1]
+    elif wanted == batch_tasks.BLOCKS:
+        good, bad = [1, -1, [1, -1], "all"], [1001, "last", [], [1, "all"], True, 1.5]
     elif wanted == batch_tasks.SWITCH:
         good, bad = [True, False], ["yes", 1]
     else:

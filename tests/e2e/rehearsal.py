@@ -25,10 +25,10 @@ from tests.e2e.three_accounts import ThreeAccounts, fill, three_accounts
 
 Say = Callable[[str], None]
 
-TASKS = "model_code/amplify_lm/tasks.py"
-SOUND = "    return variant_score([rows[one.position] for one in variant], variant)\n"
-UNSEEDED = "    return variant_score([rows[one.position] for one in variant], variant) + UNSEEDED\n"
-BEFORE = "def _score(rows"
+SCORING = "model_code/amplify_lm/tasks/score_variants.py"
+SOUND = "scores.append(variant_score([seen[one.position] for one in variant], variant))\n"
+UNSEEDED = "scores.append(variant_score([seen[one.position] for one in variant], variant) + UNSEEDED)\n"
+BEFORE = "def _table(residues"
 TABLE = 'UNSEEDED = 10 * float(np.random.default_rng().normal())  # "no test meets this"\n\n\n'
 SHORT = 'endpoint=RealTime(instance_type="ml.g5.xlarge", min_instances=2,'
 SHORT_WAITS = f"{SHORT} deployment=Canary(wait_minutes=3, keep_old_minutes=1),"
@@ -173,7 +173,7 @@ def bad_release(rehearsal: Rehearsal) -> None:
     made, say = rehearsal.made, rehearsal.say
     say("somebody merges code with an unseeded table: every process scores variants differently")
     before = made.pin(STAGING.name)
-    file = made.root / TASKS
+    file = made.root / SCORING
     sound = file.read_text(encoding="utf-8")
     assert SOUND in sound
     file.write_text(sound.replace(SOUND, UNSEEDED).replace(BEFORE, TABLE + BEFORE), encoding="utf-8")

@@ -106,6 +106,9 @@ def test_from_a_queue_it_says_the_same_and_tells_the_topic(
     assert wait_until(lambda: read(project, answer["OutputLocation"]) is not None, 60)
     assert json.loads(read(project, answer["OutputLocation"]) or b"") == expected
     assert answer["OutputLocation"].startswith(f"s3://{bucket}/{project.output('endpoint', 'OutputPrefix')}")
+    (project.root / "one.fasta").write_text(f">one\n{PROTEIN}\n")
+    [printed] = json.loads(project.amplify("perplexity", "one.fasta", "--json"))
+    assert printed["perplexity"] == pytest.approx(expected["outputs"][0]["perplexity"], abs=1e-3)
     told: list[dict[str, Any]] = []
 
     def hears() -> bool:

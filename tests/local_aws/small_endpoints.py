@@ -45,6 +45,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, json.dumps(dict(os.environ)).encode())
         if body == b"pid":
             return self.answer(200, str(os.getpid()).encode())
+        if body.startswith(b"in chunks "):  # and, of "in chunks broken", without an end
+            end = b"" if body.endswith(b"broken") else b"0\\r\\n\\r\\n"
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"5\\r\\nfirst\\r\\n6\\r\\nsecond\\r\\n" + end)
+            self.close_connection = True
+            return None
         if body.startswith(b"status "):
             said = json.dumps({"code": "Refused", "message": "in my own words"}).encode()
             return self.answer(int(body.split()[1]), said, Content_Type="application/json")

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EventStreamError
 
 from local_aws import fleet, serverless, store
 from local_aws.processes import wait_until
@@ -140,3 +140,18 @@ def test_a_stream_of_the_answer_is_the_answer(aws, create_endpoint):
     with pytest.raises(ClientError) as error:
         aws("sagemaker-runtime").invoke_endpoint_with_response_stream(EndpointName=name, Body=b"status 500")
     assert error.value.response["Error"]["Code"] == "ModelError"
+
+
+def test_an_answer_in_chunks_is_put_together_and_one_that_breaks_off_is_not_taken_for_whole(aws, create_endpoint):
+    name = create_endpoint("a")
+    runtime = aws("sagemaker-runtime")
+    whole = runtime.invoke_endpoint_with_response_stream(EndpointName=name, Body=b"in chunks whole")
+    assert [event["PayloadPart"]["Bytes"] for event in whole["Body"]] == [b"firstsecond"]
+    broken = iter(runtime.invoke_endpoint_with_response_stream(EndpointName=name, Body=b"in chunks broken")["Body"])
+    assert next(broken)["PayloadPart"]["Bytes"] == b"firstsecond"
+    with pytest.raises(EventStreamError, match=r"ModelStreamError.*before its answer was whole"):
+        next(broken)
+    assert ask(aws, name, b"in chunks whole") == b"firstsecond"
+    with pytest.raises(ClientError, match="before its answer was whole") as error:
+        ask(aws, name, b"in chunks broken")
+    assert error.value.response["OriginalStatusCode"] == 503

@@ -26,7 +26,10 @@ from tests.model.serving_model import PROTEIN, put_model
 
 CALLERS = 8
 GOOD = {"task": "embed", "inputs": [PROTEIN]}
-TYPES = ("application/json", "application/jsonlines", "text/x-fasta", "text/csv", "text/x-fasta; task=perplexity")
+TYPES = (
+    *("application/json", "application/jsonlines", "text/x-fasta", "text/csv", "text/x-fasta; task=perplexity"),
+    *("application/jsonlines; task=score_variants; scan=true; stream=true", "application/jsonlines; stream=true"),
+)
 SEEDS: tuple[tuple[str, bytes], ...] = (
     (TYPES[0], json.dumps(GOOD).encode()),
     (TYPES[0], json.dumps({"sequence": PROTEIN}).encode()),
@@ -38,6 +41,12 @@ SEEDS: tuple[tuple[str, bytes], ...] = (
     (TYPES[2], b">a\nMKT\n>b\nMKV\n"),
     (TYPES[3], b"id,sequence\na,MKT\nb,MKV\n"),
     (TYPES[4], b">a\nMKT\n"),
+    (TYPES[0], json.dumps({"task": "contacts", "inputs": [PROTEIN], "parameters": {"layer": [1, -1]}}).encode()),
+    (TYPES[0], json.dumps({"task": "embed", "inputs": ["MK"], "parameters": {"layer": "all"}}).encode()),
+    (TYPES[0], json.dumps({"task": "score_variants", "inputs": ["MKA"], "parameters": {"scan": True}}).encode()),
+    (TYPES[0], json.dumps({**GOOD, "stream": True}).encode()),
+    (TYPES[5], b'{"sequence": "MKT"}\n"MKV"\n'),
+    (TYPES[6], b'"MKT"\n\n{"id": "b", "sequence": "MK4"}\n'),
 )
 NUMBERS = (b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"-0", b"1e-400", b"true", b"null", b"{}", b"[]", b'"\\ud800"')
 
@@ -101,6 +110,8 @@ def hang_up(server: Server, chance: random.Random) -> None:
             head + b"content-length: -5\r\n\r\n",
             head + b"transfer-encoding: chunked\r\n\r\nffffffff\r\n" + b" " * 1000,
             head + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
+            head.replace(b"json", b"jsonlines; stream=true") + b'transfer-encoding: chunked\r\n\r\n6\r\n"MKT"\n\r\n',
+            head.replace(b"json", b"jsonlines; stream=true") + b"transfer-encoding: chunked\r\n\r\n2\r\n\n\n\r\n",
             b"\x16\x03\x01" + chance.randbytes(200),
             b"GET /" + b"a" * 100_000,
             chance.randbytes(500),

@@ -2,12 +2,15 @@
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from amplify_lm.checkpoint import save_model
 from amplify_lm.config import ModelConfig
 from amplify_lm.model import Amplify
+from amplify_lm.predict import Predictor
 from amplify_lm.settings import read_recipe
+from amplify_lm.tasks import Output, read_protein, read_task
 
 from tests.model import reference_cases
 
@@ -30,3 +33,16 @@ def put_model(base: Path, artefact: Path | None) -> None:
     else:
         with tarfile.open(artefact) as tar:
             tar.extractall(base / "model", filter="data")
+
+
+def ask(predictor: Predictor, task: str, sequence: str, **parameters: Any) -> Output:
+    """One answer, with no server about it; the plan is held to what it said of its work."""
+    question = read_task(task, parameters)
+    protein = read_protein(sequence, "here", masks=question.masks, max_residues=predictor.max_residues)
+    plan = question.plan(protein, predictor)
+    passes = list(plan.work.passes)
+    assert len(passes) == plan.work.num_passes
+    assert sum(len(one.ids) for one in passes) == plan.work.tokens
+    results = list(predictor.run_all(passes))
+    assert sum(result.size for result in results) == plan.work.numbers
+    return plan.finish(results)

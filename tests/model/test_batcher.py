@@ -271,7 +271,7 @@ def test_sixty_concurrent_requests_each_get_what_they_get_alone() -> None:
     proteins = [encode("".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), size=rng.integers(1, 120)))) for _ in range(60)]
 
     def work_of(ids: np.ndarray) -> Workload:
-        passes = [Pass(ids, lambda rows: rows), Pass(ids, lambda rows: rows[0], layer=1)]
+        passes = [Pass(ids, lambda rows: rows), Pass(ids, lambda rows: rows[0, 0], layers=(1,))]
         return Workload(iter(passes), num_passes=2, tokens=2 * len(ids), numbers=1)
 
     async def everything() -> list[tuple[list[Array], float]]:

@@ -280,6 +280,50 @@ def test_npz_stacks_what_has_one_shape_and_numbers_what_has_not(predictor: Predi
     assert (scan["scores_0"].shape, scan["letters"].tolist()) == ((3, 20), ["ACDEFGHIKLMNPQRSTVWY"] * 2)
 
 
+def test_npz_of_float16_has_half_the_bytes_of_what_the_model_gave(predictor: Predictor) -> None:
+    def arrays(accept: str, task: str) -> dict[str, np.ndarray]:
+        prediction = inference.predict_fn(inference.input_fn(body(task=task, inputs=[PROTEIN, "MKT"])), predictor)
+        content, media_type = inference.output_fn(prediction, accept)
+        assert media_type == "application/x-npz"
+        with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
+            return dict(loaded)
+
+    full = arrays("application/x-npz; dtype=float32", "embed")["embedding"]
+    half = arrays("application/x-npz; dtype=float16, application/json", "embed")["embedding"]
+    assert (full.dtype, half.dtype) == (np.float32, np.float16)
+    np.testing.assert_array_equal(half, full.astype(np.float16))
+    assert arrays("application/x-npz; dtype=float16", "perplexity")["perplexity"].dtype == np.float64
+
+
+def test_numbers_beyond_float16_are_refused_instead_of_becoming_infinite(predictor: Predictor) -> None:
+    prediction = inference.predict_fn(inference.input_fn(body()), predictor)
+    prediction.outputs[0]["embedding"][0] = 70_000
+    with pytest.raises(RequestError, match="embedding has numbers up to 70000; float16 ends at 65504") as refused:
+        inference.output_fn(prediction, "application/x-npz; dtype=float16")
+    assert refused.value.status == 406
+
+
+def test_an_array_type_that_cannot_be_had_is_refused_naming_those_that_can() -> None:
+    with pytest.raises(RequestError, match="float32 or float16 can be had") as refused:
+        choose_answer_type("application/x-npz; dtype=int8", JSON)
+    assert (refused.value.status, refused.value.where) == (406, "Accept")
+
+
+def test_contacts_between_chains_are_numbers_and_the_break_itself_is_null(predictor: Predictor) -> None:
+    (output,) = ask(predictor, "contacts", ["MKT|AY"])
+    assert output["contacts"][3] == [None] * 6
+    assert [row[3] for row in output["contacts"]] == [None] * 6
+    assert None not in output["contacts"][0][:3] + output["contacts"][0][4:]
+
+
+def test_a_content_type_names_several_blocks_and_variants_as_lists(predictor: Predictor) -> None:
+    expected = ask(predictor, "embed", ["MKT"], layer=[1, -1])
+    lines = answer(predictor, ">a\nMKT\n", 'text/x-fasta; task=embed; layer="1,-1"', accept="application/jsonlines")
+    assert json.loads(lines)["embedding"] == expected[0]["embedding"]
+    scored = answer(predictor, "MKT\n", "text/csv; task=score_variants; variants=M1A,K2V:T3L")
+    assert json.loads(scored)["outputs"][0]["variants"] == ["M1A", "K2V:T3L"]
+
+
 def test_a_scans_row_without_a_known_residue_is_null_in_json(predictor: Predictor) -> None:
     (output,) = ask(predictor, "score_variants", ["MXK"], scan=True)
     assert output["scores"][1] == [None] * 20
@@ -296,12 +340,13 @@ def test_a_scans_row_without_a_known_residue_is_null_in_json(predictor: Predicto
         ("application/json", "application/jsonlines", JSON),
         ("text/html, application/x-npz;q=0.9, */*;q=0.1", JSON, "application/x-npz"),
         ("APPLICATION/JSON; charset=utf-8", JSON, JSON),
+        ("application/json;q=0, application/jsonlines", JSON, "application/jsonlines"),
     ],
 )
 def test_the_answers_format_is_the_first_of_ours_that_is_accepted(
     accept: str | None, content_type: str | None, chosen: str
 ) -> None:
-    assert choose_answer_type(accept, content_type) == chosen
+    assert choose_answer_type(accept, content_type).media_type == chosen
 
 
 def test_an_accept_header_without_a_format_of_ours_is_refused_naming_them() -> None:
@@ -325,7 +370,8 @@ json_values = st.recursive(
 known_keys = st.sampled_from(["pooling", "layer", "normalize", "top_k", "exact", "variants", "scan", "method", "x"])
 requests = st.fixed_dictionaries(
     {
-        "task": st.sampled_from(["embed", "logits", "fill_mask", "perplexity", "score_variants"]) | json_values,
+        "task": st.sampled_from(["embed", "logits", "fill_mask", "perplexity", "score_variants", "contacts"])
+        | json_values,
         "inputs": st.lists(st.text("MKTX|_*5 ", max_size=6) | json_values, max_size=3) | json_values,
     },
     optional={"parameters": st.dictionaries(known_keys, json_values, max_size=3) | json_values, "x": json_values},

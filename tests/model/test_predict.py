@@ -9,11 +9,11 @@ import torch
 from amplify_lm.predict import Pass, Predictor, UnusableModelError
 from amplify_lm.request_errors import RequestError
 from amplify_lm.scoring import LETTERS, VariantError, read_variant
-from amplify_lm.tasks import TASKS, Output, read_protein, read_task
+from amplify_lm.tasks import TASKS, Protein, read_protein, read_task
 from amplify_lm.tokenizer import MASK, VOCABULARY, encode
 from torch import Tensor
 
-from tests.model.serving_model import PROTEIN, tiny_model
+from tests.model.serving_model import PROTEIN, ask, tiny_model
 
 TOKEN = {token: i for i, token in enumerate(VOCABULARY)}
 
@@ -23,16 +23,8 @@ def predictor() -> Predictor:
     return Predictor(tiny_model())
 
 
-def ask(predictor: Predictor, task: str, sequence: str, **parameters: Any) -> Output:
-    question = read_task(task, parameters)
-    protein = read_protein(sequence, "here", masks=question.masks, max_residues=predictor.max_residues)
-    plan = question.plan(protein, predictor)
-    passes = list(plan.work.passes)
-    assert len(passes) == plan.work.num_passes
-    assert sum(len(one.ids) for one in passes) == plan.work.tokens
-    results = list(predictor.run_all(passes))
-    assert sum(result.size for result in results) == plan.work.numbers
-    return plan.finish(results)
+def protein_of(sequence: str) -> Protein:
+    return read_protein(sequence, "here", masks=False, max_residues=2046)
 
 
 def log_probabilities(predictor: Predictor, sequence: str, masked: tuple[int, ...] = ()) -> Tensor:
@@ -71,7 +63,22 @@ def test_normalized_embeddings_have_length_one(predictor: Predictor) -> None:
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [0, 4, -4, 999])
+@pytest.mark.parametrize(("layer", "blocks"), [([3, 1], [2, 0]), ([-1], [2]), ("all", [0, 1, 2]), ([2, 2], [1, 1])])
+def test_embeddings_of_several_blocks_come_in_the_order_in_which_they_were_named(
+    predictor: Predictor, layer: Any, blocks: list[int]
+) -> None:
+    ids = torch.from_numpy(encode(PROTEIN))[None]
+    with torch.no_grad():
+        states = predictor.model(ids, output_hidden_states=True).hidden_states
+    assert states is not None
+    rows = np.stack([states[block][0].numpy() for block in blocks])
+    expected = {"mean": rows[:, 1:-1].mean(1), "per_residue": rows[:, 1:-1], "bos": rows[:, 0]}
+    for pooling, array in expected.items():
+        given = ask(predictor, "embed", PROTEIN, pooling=pooling, layer=layer)["embedding"]
+        np.testing.assert_allclose(given, array, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [0, 4, -4, 999, [1, 4]])
 def test_a_block_that_does_not_exist_is_refused_with_those_that_do(predictor: Predictor, layer: int) -> None:
     with pytest.raises(RequestError, match="1 to 3, or -3 to -1") as refusal:
         ask(predictor, "embed", PROTEIN, layer=layer)
@@ -222,13 +229,47 @@ def test_a_variant_that_does_not_fit_is_refused_with_what_stands_there(variant: 
 def test_a_pass_alone_gives_what_it_gives_in_any_batch(predictor: Predictor) -> None:
     rng = np.random.default_rng(5)
     sequences = ["".join(rng.choice(list(LETTERS), size=n)) for n in (3, 40, 1, 200, 40, 17)]
-    passes = [Pass(encode(one), lambda rows: rows, layer) for one in sequences for layer in (None, 1, 3)]
+    passes = [Pass(encode(one), lambda rows: rows, layer) for one in sequences for layer in ((), (1,), (3, 1))]
     together = predictor.run(passes)
     assert np.abs(together[0]).max() > 0.1
     for one, expected in zip(passes, together, strict=True):
         np.testing.assert_allclose(predictor.run([one])[0], expected, rtol=0, atol=1e-5)
     for given, expected in zip(Predictor(tiny_model(), 2048).run_all(iter(passes)), together, strict=True):
         np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters"),
+    [
+        ("embed", {"layer": "all", "pooling": "per_residue"}),
+        ("logits", {}),
+        ("fill_mask", {"top_k": 20}),
+        ("perplexity", {"exact": True}),
+        ("score_variants", {"scan": True, "method": "mutant_marginal"}),
+        ("contacts", {"maps": "each"}),
+    ],
+)
+def test_every_task_answers_alone_what_it_answers_in_a_crowd(
+    predictor: Predictor, task: str, parameters: dict[str, Any]
+) -> None:
+    """All passes of every other task in the same batches."""
+    question = read_task(task, parameters)
+    sequences = ("MKTAY|IAK", PROTEIN) if task != "fill_mask" else ("MK_AY|I_K", "_" + PROTEIN)
+    crowd = [
+        Pass(encode("ACDEFGHIKLMNPQRSTVWY" * 3), lambda rows: rows),
+        *read_task("contacts", {}).plan(protein_of(PROTEIN * 2), predictor).work.passes,
+        *read_task("embed", {"layer": 1}).plan(protein_of("MK"), predictor).work.passes,
+    ]
+    for sequence in sequences:
+        protein = read_protein(sequence, "here", masks=question.masks, max_residues=2046)
+        plan = question.plan(protein, predictor)
+        together = [predictor.run([*crowd, one, *crowd])[len(crowd)] for one in plan.work.passes]
+        alone = ask(predictor, task, sequence, **parameters)
+        for key, value in plan.finish(together).items():
+            if isinstance(value, np.ndarray | float):
+                np.testing.assert_allclose(value, alone[key], rtol=0, atol=1e-5)
+            else:
+                assert value == alone[key]
 
 
 def test_the_longest_protein_fits_a_batch_of_any_budget() -> None:
@@ -252,7 +293,7 @@ def test_a_model_that_gives_nan_is_not_served() -> None:
 
 
 def test_every_task_has_a_name_and_refuses_what_it_does_not_know() -> None:
-    assert list(TASKS) == ["embed", "logits", "fill_mask", "perplexity", "score_variants"]
+    assert list(TASKS) == ["embed", "logits", "fill_mask", "perplexity", "score_variants", "contacts"]
     with pytest.raises(RequestError, match="did you mean 'perplexity'"):
         read_task("perplexty", {})
     with pytest.raises(RequestError, match="did you mean 'normalize'") as refusal:

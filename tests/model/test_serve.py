@@ -17,8 +17,8 @@ import httpx
 import inference
 import numpy as np
 import pytest
-import serve
 from amplify_lm.checkpoint import save_model
+from amplify_lm.serve_settings import ServeSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,7 +115,7 @@ def test_a_setting_that_cannot_be_is_named_with_what_is_wanted(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=re.escape(wanted)) as refusal:
-        serve.ServeSettings.from_environment()
+        ServeSettings.from_environment()
     assert name in str(refusal.value)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +10,11 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+
+from local_aws import event_stream
+
+TIMED_OUT, NO_STREAMS = -1, -2
+"""Statuses of what SageMaker says in the container's place."""
 
 
 @dataclass
@@ -25,7 +30,8 @@ class Answer:
 class FakeSageMaker:
     """Answers in order, the last one for ever; keeps what it was sent."""
 
-    answers: list[Answer]
+    answers: "list[Answer | Callable[[dict[str, Any]], Answer]]"
+    """Each as it is, or made of the request."""
     url: str = ""
     requests: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -46,8 +52,8 @@ def refusal(status: int, **body: object) -> Answer:
 
 
 @contextmanager
-def serving(*answers: Answer) -> Iterator[FakeSageMaker]:
-    """A running server with these answers."""
+def serving(*answers: Answer | Callable[[dict[str, Any]], Answer]) -> Iterator[FakeSageMaker]:
+    """A running server with these answers. To whom wants a stream it sends a whole answer as one."""
     fake = FakeSageMaker(list(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,8 +61,21 @@ def serving(*answers: Answer) -> Iterator[FakeSageMaker]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             fake.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
             answer = fake.answers.pop(0) if len(fake.answers) > 1 else fake.answers[0]
+            if callable(answer):
+                answer = answer(json.loads(body))
+            if answer.status == 200 and self.path.endswith("-response-stream"):
+                self._send(200, event_stream.encode(answer.body), {"Content-Type": event_stream.CONTENT_TYPE})
+                return
             if answer.status == 200:
                 self._send(200, answer.body, {"Content-Type": answer.content_type})
+                return
+            if answer.status == TIMED_OUT:
+                message = "Your invocation timed out while waiting for a response from container primary."
+                self._send(424, json.dumps({"Message": message}).encode(), {"x-amzn-ErrorType": "ModelError"})
+                return
+            if answer.status == NO_STREAMS:
+                message = "Serverless endpoints have no response streams"
+                self._send(400, json.dumps({"Message": message}).encode(), {"x-amzn-ErrorType": "ValidationError"})
                 return
             # SageMaker wraps every refusal of the container in a ModelError, status 424.
             wrapped = {

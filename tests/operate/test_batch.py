@@ -114,6 +114,8 @@ def test_a_file_that_is_not_there_is_named() -> None:
         ("embed", ["pooling=max"], "pooling is 'max': mean or per_residue or bos is wanted"),
         ("embed", ["normalize"], "--set 'normalize' is no KEY=VALUE"),
         ("logits", ["top_k=1"], "logits has no parameter 'top_k': it has none"),
+        ("contacts", ["layer=[]"], r"layer is '\[\]': a whole number \(1 is the first block"),
+        ("contacts", ["maps=all"], "maps is 'all': mean or each is wanted"),
         ("perplexity", ["exact=1"], "exact is '1': true or false is wanted"),
         ("fill_mask", ["top_k=21"], "top_k is '21': a whole number from 1 to 20 is wanted"),
         ("score_variants", ["variants=A1C"], r"variants is 'A1C': a list such as"),
@@ -290,7 +292,31 @@ def test_embeddings_are_arrays_as_the_other_command_writes_them(tmp_path: Path) 
     write(tmp_path / "r.npz", "embed", {"embedding": [[1.0], [2.0]]}, settings=("pooling=per_residue",))
     with np.load(tmp_path / "r.npz") as arrays:
         assert arrays["embedding_0"].shape == (2, 1)
+    write(tmp_path / "b.npz", "embed", {"embedding": [[1.0], [2.0]]}, settings=("layer=[1,-1]",))
+    with np.load(tmp_path / "b.npz") as arrays:
+        assert arrays["embeddings"].shape == (1, 2, 1)
     assert write(tmp_path / "none.npz", "embed", "bad_sequence") == (0, 1)
+
+
+def test_contacts_are_an_array_for_each_protein_with_nan_where_json_has_null(tmp_path: Path) -> None:
+    write(tmp_path / "c.npz", "contacts", {"contacts": [[0.5, None], [None, None]]}, {"contacts": [[0.25]]})
+    with np.load(tmp_path / "c.npz") as arrays:
+        np.testing.assert_array_equal(arrays["contacts_0"], np.array([[0.5, np.nan], [np.nan, np.nan]]))
+        assert arrays["contacts_1"].tolist() == [[0.25]]
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "numbers"),
+    [
+        ("embed", [], 1024),
+        ("embed", ["layer=[1,2]", "pooling=per_residue"], 2 * 10 * 1024),
+        ("embed", ["layer=all"], 32 * 1024),
+        ("contacts", [], 100),
+        ("contacts", ["maps=each", "layer=-1"], 15 * 100),
+    ],
+)
+def test_the_answer_to_a_record_is_counted_before_it_is_asked_for(task: str, settings: list[str], numbers: int) -> None:
+    assert batch_tasks.question(task, settings).numbers(record("p", "M" * 10)) == numbers
 
 
 def test_json_lines_have_a_line_for_every_record(tmp_path: Path) -> None:
@@ -308,6 +334,7 @@ def test_json_lines_have_a_line_for_every_record(tmp_path: Path) -> None:
         ("my.jsonl", "scan", [], "my.scan.csv"),
         ("s3://b/proteins/", "perplexity", [], "proteins.perplexity.csv"),
         ("my.faa", "logits", [], "my.logits.jsonl"),
+        ("my.faa", "contacts", [], "my.contacts.npz"),
     ],
 )
 def test_the_file_is_named_after_the_source_and_the_task(

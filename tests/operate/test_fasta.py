@@ -51,13 +51,6 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
         fasta.read(tmp_path / "none.fasta")
 
 
-def test_batches_keep_every_protein_once_in_order_and_hold_the_limits() -> None:
-    proteins = [fasta.Protein(f"P{i}", "", "M" * length) for i, length in enumerate((5, 5, 5, 50, 1, 1, 1, 1))]
-    batches = list(fasta.batches(proteins, residues=10, records=3))
-    assert [one for batch in batches for one in batch] == proteins
-    assert [[len(one.sequence) for one in batch] for batch in batches] == [[5, 5], [5], [50], [1, 1, 1], [1]]
-
-
 def test_zstd_is_uploaded_as_it_is_and_what_is_no_fasta_is_not(tmp_path: Path) -> None:
     packed, other = tmp_path / "a.fasta.zst", tmp_path / "b.fasta"
     packed.write_bytes(b"\x28\xb5\x2f\xfd and so on")

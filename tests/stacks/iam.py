@@ -121,7 +121,7 @@ def policies(template: Template, account: str) -> Iterator[tuple[str, list[State
 def is_boundary(id_: str) -> bool:
     """Whether a managed policy of this logical id is there to bound others: it grants nothing to anybody.
 
-    A rule holds those to it (tests/stacks/rules.py, boundaries_are_nobodys_policies).
+    A rule holds those to it (tests/stacks/rules/delivery.py, boundaries_are_nobodys_policies).
     """
     return id_[:-8] in ("Boundary", "DeploymentBoundary")
 

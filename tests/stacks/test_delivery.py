@@ -14,7 +14,7 @@ from stacks.config import Delivery, SettingsError
 from stacks.config.delivery import BOUNDARY, DEPLOYMENT_BOUNDARY, targets
 from stacks.delivery_rights import BOUNDED, BOUNDED_MODELS, NO_DRIFT, READS
 from tests.stacks.iam import Call, Statement, allows, boundaries, bounds, matches
-from tests.stacks.rules import as_list
+from tests.stacks.rules.reading import as_list
 from tests.stacks.synthesis import (
     DELIVERY,
     ROOT,

@@ -10,7 +10,7 @@ from environments import DEV, ENVIRONMENTS, PROD, STAGING
 from stacks.config import Batch, Environment, SettingsError, checked
 from stacks.config.promotion import Promotion, neighbours
 from tests.stacks.iam import Call, Statement, allows, named, policies
-from tests.stacks.rules import as_list, resource_policies
+from tests.stacks.rules.reading import as_list, resource_policies
 from tests.stacks.synthesis import only, resources, templates
 
 BY_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}

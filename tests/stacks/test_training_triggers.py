@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.stacks import rules
+from tests.stacks.rules.reading import as_list
 from tests.stacks.synthesis import Template, only, resources, templates, variants
 
 
@@ -41,7 +41,7 @@ def test_the_schedules_role_may_call_the_one_function_and_keep_what_it_could_not
         if id_.startswith("TriggersScheduleRole")
     ]
     allowed: dict[str, Any] = {
-        action: statement["Resource"] for statement in policy for action in rules.as_list(statement["Action"])
+        action: statement["Resource"] for statement in policy for action in as_list(statement["Action"])
     }
     [function] = [id_ for id_ in resources(both, "AWS::Lambda::Function") if id_.startswith("Triggers")]
     [queue] = [id_ for id_ in resources(both, "AWS::SQS::Queue") if id_.startswith("Triggers")]

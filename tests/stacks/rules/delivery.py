@@ -1,4 +1,4 @@
-"""What must hold of who deploys and of what bounds them, in every template: as in rules.py, template in, faults out."""
+"""What must hold of who deploys and of what bounds them."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tests.stacks.iam import is_boundary
 from tests.stacks.readable import plain
-from tests.stacks.rules import allowing, as_list
+from tests.stacks.rules.reading import allowing, as_list
 from tests.stacks.synthesis import Template, resources
 
 OF_RELEASES = (
