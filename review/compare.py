@@ -15,7 +15,7 @@ from review.leftovers import leftover_remarks
 from review.network import network_remarks
 from review.permissions import permission_remarks
 from review.pipelines import pipeline_remarks
-from review.promotions import Promotion, promotion_remarks, promotions, way_remarks
+from review.promotions import Promotion, promotion_remarks, promotions, served_remarks, way_remarks
 from review.protection import protection_remarks
 from review.remarks import Remark
 from review.rules import ON_A_LAPTOP, Area, Level, area, level, worst
@@ -108,6 +108,7 @@ def compare(
         *(one for name, pair in costs.items() for one in cost_remarks(name, *pair, _ceilings(base, head, name))),
         *finding_remarks(base, head, [new for _, new in differing if new is not None]),
         *promotion_remarks(base.pins, head.pins, base.settings, head.settings),
+        *served_remarks(head),
         *way_remarks(base.settings, head.settings),
     ]
     old_stacks, new_stacks = base.stacks, head.stacks

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from review.assembly import Json
+from review.assembly import Assembly, Json
+from review.property_checks import leaves
 from review.remarks import Remark
 from review.rules import ON_A_LAPTOP
+from review.words import short
 
 METRICS = ("loss", "perplexity", "accuracy", "proteins", "residues")
 
@@ -93,6 +95,20 @@ def _account(arn: Any) -> str:
 
 def _bucket(uri: Any) -> str:
     return str(uri).removeprefix("s3://").split("/")[0]
+
+
+def served_remarks(head: Assembly) -> Iterator[Remark]:
+    """Models in templates that no pin names: whoever reads the pins reads of another model."""
+    for stack in head.stacks.values():
+        environment = stack.environment
+        if environment in head.stand_ins:
+            continue
+        pinned = {pin.get("model_package_arn") for name, pin in head.pins.items() if name.split(".")[0] == environment}
+        for id_, model in stack.of_type("AWS::SageMaker::Model").items():
+            for path, package in leaves(model):
+                if path.endswith("ModelPackageName") and package not in pinned:
+                    what = f"{short(id_)} serves {package}, which no pin of {environment} in releases/ names"
+                    yield Remark(rule="promotion.unpinned", environment=environment, stack=stack.short_name, what=what)
 
 
 def way_remarks(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[Remark]:

@@ -181,6 +181,7 @@ RULES: dict[str, tuple[Area, Level]] = {
     "promotion.way": ("promotion", "stop"),
     "promotion.far_worse": ("promotion", "stop"),
     "promotion.foreign": ("promotion", "stop"),
+    "promotion.unpinned": ("promotion", "stop"),
     "promotion.gate": ("promotion", "look"),
     "promotion.worse": ("promotion", "look"),
     "promotion.other_code": ("promotion", "look"),

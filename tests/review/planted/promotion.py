@@ -51,6 +51,20 @@ TABLE = (
         says="it comes from dev, and not from staging",
     ),
     Planted(
+        name="pins that lie elsewhere",
+        edits=(
+            ("cdk.json", '  "context": {\n', '  "context": {\n    "releases": "tests/stacks/releases",\n'),
+            (
+                "tests/stacks/releases/prod.json",
+                ":333333333333:model-package/amplify-prod/7",
+                ":333333333333:model-package/amplify-prod/9",
+            ),
+            ("tests/stacks/releases/prod.json", '"model_package_version": 7', '"model_package_version": 9'),
+        ),
+        expect={"promotion": "stop"},
+        says="which no pin of prod in releases/ names",
+    ),
+    Planted(
         name="a model that failed its evaluation",
         edits=((PIN, '"beats_letter_frequencies": true', '"beats_letter_frequencies": false'),),
         expect={"promotion": "stop"},
