@@ -12,8 +12,8 @@ from review.changes import ANSWERS, BY_DESIGN, GONE, HOLDS_DATA, KEEPS_RECORDS, 
 from review.documents import documents
 from review.network import LETS_OTHERS_IN, WAYS_OUT
 from review.pipelines import IS_CODE
-from review.property_checks import Said
-from review.protection import CHECKS, checks_of
+from review.property_checks import Said, leaves
+from review.protection import CHECKS, ROLE_MEMBERS, checks_of
 from review.remarks import Remark
 from review.words import quoted, short
 
@@ -55,7 +55,7 @@ def leftover_remarks(base: Stack | None, head: Stack) -> Iterator[Remark]:
     for id_, resource in head.resources.items():
         before = base.resources.get(id_) if base else None
         if before is None or before["Type"] != resource["Type"]:
-            for rule, what in _new(resource["Type"]):
+            for rule, what in _new(resource):
                 yield remark(rule, f"{short(id_)} ({resource['Type']}) is new: {what}")
             continue
         if before.get("Condition") != resource.get("Condition"):
@@ -72,7 +72,11 @@ def leftover_remarks(base: Stack | None, head: Stack) -> Iterator[Remark]:
         yield remark(rule, what)
 
 
-def _new(type_: str) -> Iterator[Said]:
+def _new(resource: Json) -> Iterator[Said]:
+    type_ = resource["Type"]
+    for path, role in leaves(resource.get("Properties", {})):
+        if path.rsplit(".", 1)[-1] in ROLE_MEMBERS:
+            yield "permissions.acts", f"it acts as {quoted(role)}"
     if type_ in _UNSEEN:
         yield "change.unseen", _UNSEEN[type_]
     elif type_ not in _KNOWN:

@@ -10,7 +10,7 @@ from review.remarks import Remark
 from review.service_checks import SERVICE_CHECKS
 from review.words import and_so, listed, quoted, short
 
-_ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "ServiceRole", "Role", "DeliverLogsPermissionArn")
+ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "ServiceRole", "Role", "DeliverLogsPermissionArn")
 _KEY_MEMBERS = ("kmskeyid", "kmskeyarn", "kmsmasterkeyid")
 
 
@@ -22,6 +22,10 @@ def protection_remarks(base: Stack, head: Stack) -> Iterator[Remark]:
 
     if base.termination_protection and not head.termination_protection:
         yield remark("data.termination_protection", "the stack can be deleted: termination protection on → off")
+    for name in sorted(base.deployed_by.keys() | head.deployed_by.keys()):
+        was, now = base.deployed_by.get(name), head.deployed_by.get(name)
+        if was != now:
+            yield remark("permissions.deployer", f"the stack is deployed with {name} {quoted(was)} → {quoted(now)}")
     for id_, after in head.resources.items():
         before = base.resources.get(id_)
         if before is None or before["Type"] != after["Type"]:
@@ -75,7 +79,7 @@ def _roles(before: Json, after: Json) -> Iterator[Said]:
     """It acts as somebody else: none of the two roles need have changed for that."""
     old, new = dict(leaves(before)), dict(leaves(after))
     for path in sorted(old.keys() & new.keys()):
-        if path.rsplit(".", 1)[-1] in _ROLE_MEMBERS and old[path] != new[path]:
+        if path.rsplit(".", 1)[-1] in ROLE_MEMBERS and old[path] != new[path]:
             yield "permissions.other_role", f"{path}: {quoted(old[path])} → {quoted(new[path])}"
 
 

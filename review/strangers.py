@@ -21,6 +21,8 @@ _ACCOUNT = re.compile(r"(?<![\w.<{])\d{12}(?![\w}])")
 _OF_AWS = {"763104351884"}
 """Of its Deep Learning Containers: https://github.com/aws/deep-learning-containers/blob/master/available_images.md"""
 _BUCKET = re.compile(r"(?:s3://|arn:[\w-]+:s3:::)([a-z0-9][a-z0-9.-]+[a-z0-9])(?=/|$)")
+_IS_BUCKET = re.compile(r"(^|\.)(S3)?Bucket(Name)?$")
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _HOST = re.compile(r"(?:https?|wss?)://([\w.-]+)")
 _IMAGE = re.compile(r"(?P<registry>[\w.-]+\.[\w.${}:-]+|[\w-]+:\d+)/[\w./-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
 _PINNED = re.compile(rf"@sha256:[0-9a-f]{{64}}$|{ASSET}$|^aws/codebuild/")
@@ -48,18 +50,16 @@ class Known:
     @classmethod
     def of(cls, base: Assembly, head: Assembly) -> "Known":
         """What is ours: named by base, or the account of a stack of head, which is judged by itself."""
-        values = {
-            value for stack in base.stacks.values() for of_one in values_of(stack).values() for _, value in of_one
-        }
-        named = "\n".join([*values, json.dumps([base.settings, base.pins])])
+        told = [at for stack in base.stacks.values() for values in values_of(stack).values() for at in values]
+        named = "\n".join([*(value for _, value in told), json.dumps([base.settings, base.pins])])
         made = {f"cdk-hnb659fds-assets-{stack.account}-{stack.region}" for stack in head.stacks.values()}
         for stack in head.stacks.values():
             made |= {str(one.get("BucketName")) for one in stack.of_type("AWS::S3::Bucket").values()}
         return cls(
             accounts=frozenset(_ACCOUNT.findall(named)) | {stack.account for stack in head.stacks.values()} | _OF_AWS,
-            buckets=frozenset(_BUCKET.findall(named)) | made,
+            buckets=frozenset(name for at in told for name in _buckets(*at)) | {*_BUCKET.findall(named)} | made,
             hosts=frozenset(_HOST.findall(named))
-            | frozenset(image["registry"] for value in values if (image := _IMAGE.fullmatch(value))),
+            | frozenset(image["registry"] for _, value in told if (image := _IMAGE.fullmatch(value))),
             released=frozenset(value for pin in head.pins.values() for _, value in leaves(pin)),
         )
 
@@ -100,10 +100,15 @@ def _labelled(value: Any) -> Any:
     return members
 
 
+def _buckets(path: str, value: str) -> list[str]:
+    named = [value] if _IS_BUCKET.search(path) and _BUCKET_NAME.fullmatch(value) else []
+    return [*named, *_BUCKET.findall(value)]
+
+
 def _about(path: str, value: str, was: str, known: Known) -> Iterator[Said]:
     names: Iterable[tuple[str, Iterable[str], frozenset[str]]] = (
         ("account", _ACCOUNT.findall(value), known.accounts),
-        ("bucket", _BUCKET.findall(value), known.buckets),
+        ("bucket", _buckets(path, value), known.buckets),
     )
     for kind, found, ours in names:
         for name in sorted({*found} - ours):

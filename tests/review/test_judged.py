@@ -1,5 +1,6 @@
 """What is judged by its shape, in the smallest templates that show it; the planted changes do it for real."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,6 +130,25 @@ def test_a_value_tells_a_stranger_or_a_secret_wherever_it_stands(value: str, rul
     assert set(judged(thing(value), thing(value))) == set()
     harmless = (f"arn:aws:lambda:us-east-1:{OURS}:function:x", "10.0.0.0/8", {"Ref": "Bucket"}, "word")
     assert all(set(judged(thing("x"), thing(one))) == {"change.unjudged"} for one in harmless)
+
+
+def test_what_acts_is_told_with_the_role_that_it_acts_as() -> None:
+    function = {"Type": "AWS::Lambda::Function", "Properties": {"Role": {"Fn::GetAtt": ["Role", "Arn"]}}}
+    assert judged({}, {"F": function}) == {"permissions.acts": "F (AWS::Lambda::Function) is new: it acts as <Role>"}
+
+
+def test_code_from_a_stranger_s_bucket_stops() -> None:
+    def function(bucket: str) -> dict[str, Any]:
+        return {"F": {"Type": "AWS::Lambda::Function", "Properties": {"Code": {"S3Bucket": bucket}}}}
+
+    assert "exposure.stranger" in judged(function("ours"), function("theirs"))
+    assert judged(function("ours"), function("ours")) == {}
+
+
+def test_a_stack_that_another_role_deploys_stops() -> None:
+    old, new = (replace(side({}).stacks["prod/data"], deployed_by={"assumeRoleArn": role}) for role in ("a", "b"))
+    assert {one.rule for one in protection_remarks(old, new)} == {"permissions.deployer"}
+    assert not [*protection_remarks(old, old)]
 
 
 def test_a_secret_is_told_by_its_name_too() -> None:

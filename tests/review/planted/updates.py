@@ -48,6 +48,23 @@ TABLE = (
         says="ContainerArguments",
     ),
     Planted(
+        name="a stack that another role deploys",
+        edits=(
+            (
+                "stacks/storage.py",
+                "super().__init__(scope, id, description=",
+                "kwargs = kwargs | {\n"
+                '            "synthesizer": cdk.DefaultStackSynthesizer(\n'
+                '                cloud_formation_execution_role="arn:aws:iam::${AWS::AccountId}:role/administrator"\n'
+                "            )\n"
+                "        }\n"
+                "        super().__init__(scope, id, description=",
+            ),
+        ),
+        expect={"broadening": "stop"},
+        says="the stack is deployed with cloudFormationExecutionRoleArn",
+    ),
+    Planted(
         name="a reason for everything",
         edits=((NAG, REASONS, f'{REASONS}    (r".*", r".*", "it is fine"),\n'),),
         expect={"policy": "stop"},
