@@ -4,7 +4,8 @@ Which updates these are is found by asking: each property that differs is change
 anything of is told here, as it was and as it is.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from review.assembly import Json, Stack
@@ -13,7 +14,7 @@ from review.documents import documents
 from review.network import LETS_OTHERS_IN, WAYS_OUT
 from review.pipelines import IS_CODE
 from review.property_checks import Said, leaves
-from review.protection import CHECKS, ROLE_MEMBERS, checks_of
+from review.protection import CHECKS, ROLE_MEMBERS, said_of
 from review.remarks import Remark
 from review.words import quoted, short
 
@@ -36,13 +37,7 @@ _JUDGED_ELSEWHERE = {
     *("SecurityGroupIngress", "SecurityGroupEgress"),
 }
 _WITHOUT_WEIGHT = {
-    "Tags",
-    "Description",
-    "AlarmDescription",
-    "DisplayName",
-    "MemorySize",
-    "DashboardBody",
-    "ResourceTags",
+    *("Tags", "ResourceTags", "Description", "AlarmDescription", "DisplayName", "MemorySize", "DashboardBody"),
 }
 
 
@@ -52,10 +47,11 @@ def leftover_remarks(base: Stack | None, head: Stack) -> Iterator[Remark]:
     def remark(rule: str, what: str) -> Remark:
         return Remark(rule=rule, environment=head.environment, stack=head.short_name, what=what)
 
+    new = head.resources.keys() - (base.resources.keys() if base else ())
     for id_, resource in head.resources.items():
         before = base.resources.get(id_) if base else None
         if before is None or before["Type"] != resource["Type"]:
-            for rule, what in _new(resource):
+            for rule, what in _new(resource, new):
                 yield remark(rule, f"{short(id_)} ({resource['Type']}) is new: {what}")
             continue
         if before.get("Condition") != resource.get("Condition"):
@@ -72,10 +68,11 @@ def leftover_remarks(base: Stack | None, head: Stack) -> Iterator[Remark]:
         yield remark(rule, what)
 
 
-def _new(resource: Json) -> Iterator[Said]:
+def _new(resource: Json, new: Collection[str]) -> Iterator[Said]:
+    """`new` are the logical ids that are: of a role that is, others tell what it may do."""
     type_ = resource["Type"]
     for path, role in leaves(resource.get("Properties", {})):
-        if path.rsplit(".", 1)[-1] in ROLE_MEMBERS:
+        if path.rsplit(".", 1)[-1] in ROLE_MEMBERS and re.sub(r"^\$\{(\w+).*", r"\1", role) not in new:
             yield "permissions.acts", f"it acts as {quoted(role)}"
     if type_ in _UNSEEN:
         yield "change.unseen", _UNSEEN[type_]
@@ -90,14 +87,11 @@ def _updated(type_: str, before: Json, after: Json) -> Iterator[Said]:
     policies = {path for side in (was, now) for path, _ in documents(side)}
     for path, old, new in _differences(was, now):
         name = ".".join(path)
-        if (
-            path[0] in _JUDGED_ELSEWHERE
-            or path[-1] in _WITHOUT_WEIGHT
-            or _is_of(name, policies)
-            or IS_CODE.search(name)
-        ):
+        if path[0] in _JUDGED_ELSEWHERE or path[-1] in _WITHOUT_WEIGHT:
             continue
-        if not any(True for check in checks_of(type_) for _ in check(was, _with(was, path, new))):
+        if _is_of(name, policies) or IS_CODE.search(name):
+            continue
+        if not [*said_of(type_, was, _with(was, path, new))]:
             yield "change.unjudged", f"{name}: {quoted(old)} → {quoted(new)}"
     for name in ("UpdatePolicy", "CreationPolicy"):
         if before.get(name) != after.get(name):
@@ -113,7 +107,9 @@ def _of_template(before: Json, after: Json) -> Iterator[Said]:
 
 
 def _is_of(name: str, policies: set[str]) -> bool:
-    return any(name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.") for path in policies)
+    return any(
+        not path or name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.") for path in policies
+    )
 
 
 def _differences(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

@@ -18,7 +18,6 @@ _SAFE_WHEN_ON = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryptio
 IS_CODE = re.compile(r"(^|\.)(Image|ImageUri|TrainingImage|ModelDataUrl|ModelPackageName|ModelDataSource\..*S3Uri)$")
 """Members that say what runs: the image, or the model."""
 _KEYS = ("KmsKeyId", "VolumeKmsKeyId")
-_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
 def definitions(stack: Stack) -> dict[str, Json]:
@@ -106,8 +105,6 @@ def _parameters(before: Json, after: Json) -> Iterator[Said]:
         was, now = old[name].get("DefaultValue"), new[name].get("DefaultValue")
         if was != now:
             rule = "pipeline.machine" if name in ("instance_type", "instance_count") else "pipeline.changed"
-            if _is_by_tag(name, now) and not _is_by_tag(name, was):
-                rule = "pipeline.image_not_pinned"
             yield rule, f"{name} of a run that names none: {quoted(was)} → {quoted(now)}"
         allowed = set(listed(old[name].get("EnumValues"))), set(listed(new[name].get("EnumValues")))
         if allowed[0] and not allowed[1]:
@@ -116,11 +113,6 @@ def _parameters(before: Json, after: Json) -> Iterator[Said]:
             yield "pipeline.machine", f"a run may ask for {', '.join(more)} too ({name})"
         elif fewer := sorted(allowed[0] - allowed[1]):
             yield "pipeline.changed", f"a run may no longer ask for {', '.join(fewer)} ({name})"
-
-
-def _is_by_tag(name: str, default: Any) -> bool:
-    """Whether a run that names no image would have one that may be another tomorrow; without a default it has none."""
-    return name == "image" and default is not None and not _DIGEST.search(str(default))
 
 
 def _step(before: Json, after: Json) -> Iterator[Said]:
@@ -179,10 +171,7 @@ def _leaf(path: str, was: Any, now: Any) -> Said:
         longer = (isinstance(was, int) and isinstance(now, int) and now > was) or now is None
         return ("pipeline.longer" if longer else "pipeline.changed"), f"{member}: {_time(was)} → {_time(now)}"
     if IS_CODE.search(path):
-        not_pinned = _DIGEST.search(str(was)) and not _DIGEST.search(str(now))
-        return (
-            "pipeline.image_not_pinned" if not_pinned else "promotion.other_code"
-        ), f"{shown}: {quoted(was)} → {quoted(now)}"
+        return "promotion.other_code", f"{shown}: {quoted(was)} → {quoted(now)}"
     return "pipeline.unjudged", f"{shown}: {quoted(was)} → {quoted(now)}"
 
 

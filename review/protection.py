@@ -34,17 +34,20 @@ def protection_remarks(base: Stack, head: Stack) -> Iterator[Remark]:
         for rule, what in _deletion(before, after):
             yield remark(rule, f"{name}: {what}")
         old, new = before.get("Properties", {}), after.get("Properties", {})
-        for check in checks_of(after["Type"]):
-            for rule, what in check(old, new):
-                yield remark(rule, f"{name}: {what}")
+        for rule, what in said_of(after["Type"], old, new):
+            yield remark(rule, f"{name}: {what}")
     for id_, before in base.resources.items():
         if id_ not in head.resources and (lost := GONE.get(before["Type"])):
             yield remark(lost, f"{_gone(id_, before)} is gone")
 
 
-def checks_of(type_: str) -> tuple[Check, ...]:
-    """All that compares two states of a resource of this type."""
-    return (_keys, _roles, *CHECKS.get(type_, ()))
+def said_of(type_: str, before: Json, after: Json) -> Iterator[Said]:
+    """What the checks of a type say of two states. A value that is none of what a check expects is said to be so."""
+    for check in (_keys, _roles, *CHECKS.get(type_, ())):
+        try:
+            yield from check(before, after)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            yield "change.unjudged", f"a value has another form than its check can read ({error})"
 
 
 def _gone(id_: str, resource: Json) -> str:

@@ -135,6 +135,14 @@ def test_a_value_tells_a_stranger_or_a_secret_wherever_it_stands(value: str, rul
 def test_what_acts_is_told_with_the_role_that_it_acts_as() -> None:
     function = {"Type": "AWS::Lambda::Function", "Properties": {"Role": {"Fn::GetAtt": ["Role", "Arn"]}}}
     assert judged({}, {"F": function}) == {"permissions.acts": "F (AWS::Lambda::Function) is new: it acts as <Role>"}
+    assert "permissions.acts" not in judged({}, {"F": function, "Role": ROLE})
+
+
+def test_a_value_that_no_check_can_read_is_a_look_and_no_crash() -> None:
+    def log(days: Any) -> dict[str, Any]:
+        return {"L": {"Type": "AWS::Logs::LogGroup", "Properties": {"RetentionInDays": days}}}
+
+    assert judged(log(90), log({"Ref": "Days"})).keys() == {"change.unjudged"}
 
 
 def test_code_from_a_stranger_s_bucket_stops() -> None:

@@ -123,7 +123,7 @@ TABLE = (
         edits=(
             (STEPS, '{"Name": "image", "Type": "String"}', 'text_parameter("image", "a.registry/amplify-dev:latest")'),
         ),
-        expect={"safeguards": "stop"},
+        expect={"safeguards": "stop", "exposure": "stop"},  # and of a registry that nobody knows
         says="image of a run that names none: nothing → a.registry/amplify-dev:latest",
     ),
     Planted(
