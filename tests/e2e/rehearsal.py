@@ -179,7 +179,8 @@ def bad_release(rehearsal: Rehearsal) -> None:
     file.write_text(sound.replace(SOUND, UNSEEDED).replace(BEFORE, TABLE + BEFORE), encoding="utf-8")
     made.commit("Score variants by the new table")
     made.amplify(DEV.name, "deploy", "--yes", "--env", DEV.name)  # the image of this code
-    made.train("--set", "seed=3", "--set", "steps=300", "--set", "decay_steps=300")
+    # As the one before, a little longer: its loss is within the margin whatever else a seed does.
+    made.train("--set", "seed=2", "--set", "steps=330", "--set", "decay_steps=330")
     made.release()
     rehearsal.tally.releases += 1
     rehearsal.promote(STAGING.name)
