@@ -6,6 +6,7 @@ order of keys in JSON texts (the bodies of pipelines and dashboards).
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class Stack:
     account: str
     region: str
     termination_protection: bool
+    deployed_by: Mapping[str, str] = field(default_factory=dict)
+    """The roles that deploy it, for any account and region."""
     template: Json
     raw: Json
     """As the CDK wrote it: what CloudFormation gets."""
@@ -124,6 +127,11 @@ def _stack(artifact: Json, folder: Path) -> Stack:
         account=account,
         region=region,
         termination_protection=bool(properties.get("terminationProtection", False)),
+        deployed_by={
+            name: str(role).replace(account, "<account>").replace(region, "<region>")
+            for name in ("assumeRoleArn", "cloudFormationExecutionRoleArn")
+            if (role := properties.get(name))
+        },
         template=normalised(template),
         raw=template,
     )

@@ -10,7 +10,7 @@ from typing import Literal
 
 from review.assembly import Json, Stack
 from review.remarks import Remark
-from review.words import and_so, short
+from review.words import and_so, short, text
 
 PROGRAM = Path(__file__).with_name("cloudformation_diff.cjs")
 Fate = Literal["destroyed", "orphaned", "replaced", "renamed", "updated", "added"]
@@ -25,6 +25,25 @@ ANSWERS = {"AWS::SageMaker::Endpoint", "AWS::SageMaker::InferenceComponent"}
 """While CloudFormation makes them anew nobody answers."""
 KEEPS_RECORDS = {"AWS::Logs::LogGroup", "AWS::SNS::Topic", "AWS::SQS::Queue", "AWS::CloudWatch::Dashboard"}
 """Logs, subscriptions and messages are gone with them."""
+GONE = {
+    "AWS::CloudWatch::Alarm": "alarm.removed",
+    "AWS::CloudWatch::CompositeAlarm": "alarm.removed",
+    "AWS::Budgets::Budget": "alarm.removed",
+    "AWS::EC2::FlowLog": "data.records",
+    "AWS::ApplicationAutoScaling::ScalableTarget": "endpoint.smaller",
+    "AWS::ApplicationAutoScaling::ScalingPolicy": "endpoint.smaller",
+    "AWS::Scheduler::Schedule": "endpoint.schedule",
+    "AWS::SNS::Subscription": "alarm.silent",
+    "Custom::VpcRestrictDefaultSG": "network.default_group",
+}
+"""Types whose absence nobody notices until it is needed, with the rule for it."""
+_SAID_ELSEWHERE = re.compile(r"AWS::IAM::.*|AWS::\w+::\w*Policy|AWS::\w+::\w*Permission")
+"""Types whose absence is a matter of permissions."""
+_ONE_EACH = {
+    "AWS::ApplicationAutoScaling::ScalableTarget": "ResourceId",
+    "AWS::S3::BucketPolicy": "Bucket",
+}
+"""Types that AWS knows by what they are about: there is no second one beside the old."""
 NETWORK = {"AWS::EC2::VPC", "AWS::EC2::Subnet", "AWS::EC2::SecurityGroup", "AWS::EC2::VPCEndpoint"}
 BY_DESIGN = {
     *("AWS::SageMaker::EndpointConfig", "AWS::SageMaker::Model", "AWS::Lambda::Version"),
@@ -141,17 +160,18 @@ def _change(stack: Stack, found: Json, before: Json, after: Json) -> Change:
         fate=fate,
         properties=tuple(names),
         retained=before.get("UpdateReplacePolicy" if fate == "replaced" else "DeletionPolicy", "Delete") == "Retain",
-        fixed_name=_fixed_name(type_, after or before, before),
+        fixed_name=fixed_name({"Type": type_, **(after or before)}, before),
     )
 
 
-def _fixed_name(type_: str, resource: Json, before: Json) -> str | None:
-    """The physical name, where the template gives a literal one and it is the same as before."""
-    kind = type_.split("::")[-1]
-    for member in (f"{kind}Name", "Name"):
+def fixed_name(resource: Json, before: Json) -> str | None:
+    """The physical name, where the template gives a literal one, or none is free to choose, and it is as before."""
+    kind = resource["Type"].split("::")[-1]
+    for member in (f"{kind}Name", "Name", _ONE_EACH.get(resource["Type"], "")):
         name = resource.get("Properties", {}).get(member)
-        if isinstance(name, str) and before.get("Properties", {}).get(member, name) == name:
-            return name
+        is_given = isinstance(name, str) or (name is not None and resource["Type"] in _ONE_EACH)
+        if is_given and before.get("Properties", {}).get(member, name) == name:
+            return text(name)
     return None
 
 
@@ -162,8 +182,10 @@ def change_remarks(changes: Sequence[Change]) -> Iterator[Remark]:
         if rule is not None:
             yield Remark(rule=rule, environment=change.environment, stack=change.stack, what=what)
         if change.fate in ("replaced", "renamed") and change.fixed_name and change.type not in BY_DESIGN:
-            taken = f"the name {change.fixed_name}, which the old one still has"
-            what = f"{change.name} is made anew under {taken}: CloudFormation will refuse"
+            taken = f"the name {short(change.fixed_name)}, which the old one still has"
+            what = (
+                f"{change.name} is made anew under {taken}: CloudFormation will refuse, or delete the new one with it"
+            )
             yield Remark(rule="change.name_taken", environment=change.environment, stack=change.stack, what=what)
 
 
@@ -191,8 +213,12 @@ def _of(change: Change) -> tuple[str | None, str]:
         )
     if change.type in KEEPS_RECORDS:
         return "change.records_lost", what
-    if change.type in NETWORK and not gone:
-        return "change.network_replaced", what
-    if change.fate == "replaced" and change.type not in BY_DESIGN:
+    if change.type in NETWORK:
+        return f"change.network_{'removed' if gone else 'replaced'}", what
+    if change.type in BY_DESIGN:
+        return None, ""
+    if change.fate == "replaced":
         return "change.replaced", what
+    if gone and change.type not in GONE and not _SAID_ELSEWHERE.fullmatch(change.type):
+        return "change.removed", what
     return None, ""

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from review.assembly import Assembly, Json, Stack
-from review.changes import Change, change_remarks, renamed_constructs, resource_changes, with_base_ids
+from review.changes import Change, change_remarks, fixed_name, renamed_constructs, resource_changes, with_base_ids
 from review.cost_changes import cost_remarks
 from review.costs import Cost, cost_of
 from review.findings import finding_remarks
+from review.leftovers import leftover_remarks
 from review.network import network_remarks
 from review.permissions import permission_remarks
 from review.pipelines import pipeline_remarks
-from review.promotions import Promotion, promotion_remarks, promotions, way_remarks
+from review.promotions import Promotion, promotion_remarks, promotions, served_remarks, way_remarks
 from review.protection import protection_remarks
 from review.remarks import Remark
 from review.rules import ON_A_LAPTOP, Area, Level, area, level, worst
+from review.strangers import Known, stranger_remarks
 from review.words import quoted
 
 
@@ -92,6 +94,7 @@ def compare(
     stays = replace(base, stacks={id_: stack for id_, stack in base.stacks.items() if id_ in head.stacks})
     compared = [name for name in environments if any(stack.environment == name for stack in head.stacks.values())]
     costs = {name: (_cost(stays, name), _cost(head, name)) for name in compared if name not in ON_A_LAPTOP}
+    known = Known.of(base, head)
     remarks = [
         *change_remarks([*changes, *remade]),
         *_stack_remarks(base, head),
@@ -101,10 +104,17 @@ def compare(
             if old and new
             for one in (*protection_remarks(old, new), *pipeline_remarks(old, new))
         ),
-        *(one for name in compared for one in _of_environment(name, stays, after)),
+        *(
+            one
+            for old, new in pairs
+            if new
+            for one in (*stranger_remarks(old, new, known), *leftover_remarks(old, new))
+        ),
+        *(one for name in compared for one in _of_environment(name, stays, after, known.accounts)),
         *(one for name, pair in costs.items() for one in cost_remarks(name, *pair, _ceilings(base, head, name))),
         *finding_remarks(base, head, compared, [new for _, new in differing if new is not None]),
-        *promotion_remarks(base.pins, head.pins, [*head.settings]),
+        *promotion_remarks(base.pins, head.pins, base.settings, head.settings),
+        *served_remarks(head),
         *way_remarks(base.settings, head.settings),
     ]
     old_stacks, new_stacks = base.stacks, head.stacks
@@ -127,8 +137,6 @@ def compare(
 
 def _renamed(base: Stack, head: Stack, was: str, now: str) -> Change:
     resource = base.resources[was]
-    kind = resource["Type"].split("::")[-1]
-    names = [resource.get("Properties", {}).get(member) for member in (f"{kind}Name", "Name")]
     return Change(
         environment=head.environment,
         stack=head.short_name,
@@ -136,7 +144,7 @@ def _renamed(base: Stack, head: Stack, was: str, now: str) -> Change:
         type=resource["Type"],
         fate="renamed",
         retained=resource.get("DeletionPolicy", "Delete").startswith("Retain"),
-        fixed_name=next((name for name in names if isinstance(name, str)), None),
+        fixed_name=fixed_name(resource, resource),
     )
 
 
@@ -149,10 +157,10 @@ def _same_environment(one: str, other: str) -> bool:
     return one.split("/")[0] == other.split("/")[0]
 
 
-def _of_environment(name: str, base: Assembly, after: Mapping[str, Stack]) -> Iterator[Remark]:
+def _of_environment(name: str, base: Assembly, after: Mapping[str, Stack], ours: frozenset[str]) -> Iterator[Remark]:
     old = [stack for stack in base.stacks.values() if stack.environment == name]
     new = [stack for stack in after.values() if stack.environment == name]
-    yield from permission_remarks(name, old, new)
+    yield from permission_remarks(name, old, new, ours)
     yield from network_remarks(name, old, new)
 
 

@@ -53,6 +53,10 @@ def finding_remarks(
 
 def _new_reasons(base: Assembly, rows: Sequence[tuple[str, str, str]]) -> Iterator[Remark]:
     """Each reason once, with all that it is to excuse."""
+    for where, finding, why in rows:
+        if said := _excuses_anything(where, finding):
+            what = f"a new reason excuses {said}, with the patterns {where} and {finding}: “{why}”"
+            yield Remark(rule="policy.any_finding", environment="", stack="", what=what)
     known = {(where, finding) for where, finding, _ in base.reasons}
     excused: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for where, finding, why in rows:
@@ -63,6 +67,23 @@ def _new_reasons(base: Assembly, rows: Sequence[tuple[str, str, str]]) -> Iterat
         what = f"{'a new reason' if is_new else 'a reason is worded anew'}, for {many}: “{why}”"
         details = tuple(f"{finding} at {where}" for where, finding in about) if len(about) > 1 else ()
         yield Remark(rule="policy.new_reason", environment="", stack="", what=what, details=details)
+
+
+_NOWHERE = ("zq", "zq/Zq", "zq/Zq/Zq")
+_NEVER = ("AwsSolutions-Zq9", "Resource::zq", "Action::zq:Zq", "zq", "zq*")
+"""Places and findings that are nowhere: a pattern that fits them fits everything."""
+
+
+def _excuses_anything(where: str, finding: str) -> str | None:
+    """What a reason excuses if its patterns fit whatever comes; None where they name something."""
+
+    def fits(pattern: str, some: Sequence[str]) -> bool:
+        try:
+            return any(re.fullmatch(pattern, one) for one in some)
+        except re.error:
+            return True
+
+    return "findings anywhere" if fits(where, _NOWHERE) else "any finding" if fits(finding, _NEVER) else None
 
 
 def _about(finding: PackFinding) -> tuple[str, str, str]:

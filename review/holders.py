@@ -1,10 +1,16 @@
-"""Who holds which permissions in an environment's templates: roles, managed policies, and the policies of resources."""
+"""Who holds which permissions in an environment's templates: roles, managed policies, and the policies of resources.
 
+Any resource may hold a policy: one that names principals is a door to what it protects, one that names none says what
+its holder may do.
+"""
+
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from review.assembly import Json, Stack
+from review.documents import documents
 from review.statements import ANYBODY, EVERYTHING, Clause, Grant, Pattern, grants
 from review.words import listed, short, text
 
@@ -12,18 +18,9 @@ Kind = Literal["identity", "trust", "resource", "vpc endpoint"]
 SELF = Pattern("self")
 OPEN_POLICY = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}}
 """What a VPC endpoint without a policy allows."""
-
-_RESOURCE_POLICIES = {  # type → (property of the policy, property of what it protects, or None: itself)
-    "AWS::S3::BucketPolicy": ("PolicyDocument", "Bucket"),
-    "AWS::SNS::TopicPolicy": ("PolicyDocument", "Topics"),
-    "AWS::SQS::QueuePolicy": ("PolicyDocument", "Queues"),
-    "AWS::KMS::Key": ("KeyPolicy", None),
-    "AWS::ECR::Repository": ("RepositoryPolicyText", None),
-    "AWS::SageMaker::ModelPackageGroup": ("ModelPackageGroupPolicy", None),
-    "AWS::SecretsManager::ResourcePolicy": ("ResourcePolicy", "SecretId"),
-    "AWS::Logs::ResourcePolicy": ("PolicyDocument", None),
-    "AWS::Events::EventBusPolicy": ("Statement", "EventBusName"),
-}
+_WHO = ("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group")
+_GIVEN_TO = ("Roles", "Users", "Groups", "RoleName", "UserName", "GroupName")
+_DOORS_OF = ("FunctionName", "LayerVersionArn", "EventBusName")
 
 
 @dataclass(kw_only=True)
@@ -39,87 +36,129 @@ class Holder:
     managed: set[str] = field(default_factory=set)
     """ARNs of policies attached that lie in no template."""
     held_by: set[str] = field(default_factory=set)
-    """Roles, users and groups that a managed policy is attached to."""
+    """Roles, users and groups that a managed policy is attached to; users of a group."""
     boundary: str | None = None
     is_there: bool = True
+    is_key: bool = False
+    """Whether it is the door of a key, to which nobody else can open another."""
 
-    def add(self, document: Any, principal: Pattern | None = None) -> None:
-        self.allows |= set(grants(document, "Allow", principal))
-        self.denies |= set(grants(document, "Deny", principal))
+    def add(self, readings: Iterable[Any], principal: Pattern | None = None) -> None:
+        """A document, as it reads for each way in which its conditions fall."""
+        several = [*readings]
+        self.allows |= {grant for one in several for grant in grants(one, "Allow", principal)}
+        self.denies |= set.intersection(*({*grants(one, "Deny", principal)} for one in several))
+
+    def join(self, other: "Holder") -> None:
+        """What another resource says of the same."""
+        for mine, its in ((self.allows, other.allows), (self.denies, other.denies)):
+            mine |= its
+        self.managed |= other.managed
+        self.held_by |= other.held_by
 
 
 def holders(stacks: Iterable[Stack]) -> dict[str, Holder]:
     """All of one environment, by a key that both sides share."""
     found: dict[str, Holder] = {}
     for stack in stacks:
-        for key, holder in _of_stack(stack):
-            if key in found:
-                found[key].allows |= holder.allows
-                found[key].denies |= holder.denies
-            else:
-                found[key] = holder
+        for id_, resource in stack.resources.items():
+            for key, holder in _of_resource(stack, id_, resource["Type"], resource.get("Properties", {})):
+                if key in found:
+                    found[key].join(holder)
+                    found[key].boundary = found[key].boundary or holder.boundary
+                else:
+                    found[key] = holder
     return found
 
 
-def _of_stack(stack: Stack) -> Iterator[tuple[str, Holder]]:
+def _of_resource(stack: Stack, id_: str, type_: str, properties: Json) -> Iterator[tuple[str, Holder]]:
     def holder(kind: Kind, name: str) -> Holder:
-        return Holder(kind=kind, name=name, stack=stack.short_name, account=stack.account)
+        return Holder(kind=kind, name=short(name), stack=stack.short_name, account=stack.account)
 
-    roles: dict[str, Holder] = {}
-    for id_, role in stack.of_type("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group").items():
-        if "AssumeRolePolicyDocument" in role:
-            trust = holder("trust", short(id_))
-            trust.add(_with_resource(role["AssumeRolePolicyDocument"]))
+    def identity(whose: str) -> tuple[str, Holder]:
+        named = re.sub(r"^\$\{(\w+)\}$", r"\1", whose)
+        return f"identity {stack.short_name} {whose}", holder("identity", named)
+
+    given_to = [text(one) for member in _GIVEN_TO for one in listed(properties.get(member))]
+    if type_ in _WHO:
+        key, who = identity(f"${{{id_}}}")
+        who.managed = {text(one) for one in listed(properties.get("ManagedPolicyArns"))}
+        who.boundary = text(properties["PermissionsBoundary"]) if "PermissionsBoundary" in properties else None
+        yield key, who
+    if type_ == "AWS::EC2::VPCEndpoint" and "PolicyDocument" not in properties:
+        properties = {"PolicyDocument": OPEN_POLICY, **properties}
+    for path, readings in documents(properties):
+        if type_ == "AWS::IAM::ManagedPolicy":
+            managed = holder("identity", id_)
+            managed.add(readings, SELF)
+            managed.held_by = {*given_to}
+            yield f"policy {stack.short_name} {id_}", managed
+        elif type_ in _WHO and path == "AssumeRolePolicyDocument":
+            trust = holder("trust", id_)
+            trust.add(map(_with_resource, readings))
             yield f"trust {stack.short_name} {id_}", trust
-        roles[f"${{{id_}}}"] = identity = holder("identity", short(id_))
-        identity.managed = {text(one) for one in listed(role.get("ManagedPolicyArns"))}
-        identity.boundary = text(role["PermissionsBoundary"]) if "PermissionsBoundary" in role else None
-        for inline in listed(role.get("Policies")):
-            identity.add(inline.get("PolicyDocument"), SELF)
-    for policy in stack.of_type("AWS::IAM::Policy").values():
-        for whose in [text(one) for member in ("Roles", "Users", "Groups") for one in listed(policy.get(member))]:
-            roles.setdefault(whose, holder("identity", short(whose))).add(policy.get("PolicyDocument"), SELF)
-    for whose, identity in roles.items():
-        yield f"identity {stack.short_name} {whose}", identity
-    for id_, policy in stack.of_type("AWS::IAM::ManagedPolicy").items():
-        managed = holder("identity", short(id_))
-        managed.add(policy.get("PolicyDocument"), SELF)
-        managed.held_by = {text(one) for member in ("Roles", "Users", "Groups") for one in listed(policy.get(member))}
-        yield f"policy {stack.short_name} {id_}", managed
-    for type_, (member, protects) in _RESOURCE_POLICIES.items():
-        for id_, properties in stack.of_type(type_).items():
-            target = " and ".join(text(one) for one in listed(properties.get(protects))) if protects else id_
-            door = holder("resource", short(target))
-            door.add(properties.get(member, {}))
+        elif not any(_names_principals(one) for one in readings):
+            for whose in [f"${{{id_}}}"] if type_ in _WHO else given_to or [id_]:
+                key, who = identity(whose)
+                who.add(readings, SELF)
+                yield key, who
+        elif type_ == "AWS::EC2::VPCEndpoint":
+            gate = holder("vpc endpoint", id_)
+            gate.add(readings)
+            yield f"endpoint {stack.short_name} {id_}", gate
+        else:
+            target = _protected(type_, path, properties) or id_
+            door = holder("resource", target)
+            door.add(readings)
+            door.is_key = path == "KeyPolicy"
             yield f"resource {stack.short_name} {target}", door
-    for id_, properties in stack.of_type("AWS::EC2::VPCEndpoint").items():
-        gate = holder("vpc endpoint", short(id_))
-        gate.add(properties.get("PolicyDocument", OPEN_POLICY))
-        yield f"endpoint {stack.short_name} {id_}", gate
-    for properties in stack.of_type("AWS::Lambda::Permission").values():
-        target = text(properties.get("FunctionName"))
-        door = holder("resource", short(target))
-        door.allows.add(_of_lambda(properties))
+    if {"Principal", "Action"} <= properties.keys():
+        target = next((text(properties[member]) for member in _DOORS_OF if member in properties), id_)
+        door = holder("resource", target)
+        door.allows.add(_of_permission(properties))
         yield f"resource {stack.short_name} {target}", door
+    joined = properties.get("Users" if type_ == "AWS::IAM::UserToGroupAddition" else "", [])
+    for group, user in [(text(properties.get("GroupName")), text(one)) for one in joined] + [
+        (text(one), f"${{{id_}}}") for one in (properties.get("Groups", []) if type_ == "AWS::IAM::User" else [])
+    ]:
+        key, members = identity(group)
+        members.held_by = {user}
+        yield key, members
 
 
-def _with_resource(trust: Any) -> Any:
+def _names_principals(document: Json) -> bool:
+    return any("Principal" in one or "NotPrincipal" in one for one in listed(document["Statement"]))
+
+
+def _protected(type_: str, path: str, properties: Json) -> str:
+    """What a policy that is a resource of its own protects: all that it names beside the document."""
+    if not type_.endswith("Policy"):
+        return ""
+    others = [value for name, value in properties.items() if name != path.split(".")[0] and not isinstance(value, bool)]
+    return " and ".join(text(one) for value in others for one in listed(value))
+
+
+def _with_resource(trust: Json) -> Json:
     """A trust policy has no Resource: it is about the role itself."""
-    return {**trust, "Statement": [{**one, "Resource": "this role"} for one in listed(trust.get("Statement"))]}
+    return {**trust, "Statement": [{**one, "Resource": "this role"} for one in listed(trust["Statement"])]}
 
 
-def _of_lambda(properties: Json) -> Grant:
-    who = text(properties.get("Principal", "*"))
+def _of_permission(properties: Json) -> Grant:
+    """One grant written as the properties of a resource: of a function, a layer, an event bus."""
+    who = text(properties["Principal"])
     principal = ANYBODY if who == "*" else f"Service:{who}" if who.endswith((".com", ".com.cn")) else f"AWS:{who}"
     conditions = {
         "SourceArn": "aws:SourceArn",
         "SourceAccount": "aws:SourceAccount",
         "PrincipalOrgID": "aws:PrincipalOrgID",
+        "OrganizationId": "aws:PrincipalOrgID",
     }
     clauses = [
         Clause("ArnLike" if member == "SourceArn" else "StringEquals", key, (text(properties[member]),))
         for member, key in conditions.items()
         if member in properties
     ]
-    action = Pattern(text(properties.get("Action", "lambda:InvokeFunction")))
+    match properties.get("Condition"):
+        case {"Type": operator, "Key": key, "Value": value}:
+            clauses.append(Clause(text(operator), text(key), (text(value),)))
+    action = Pattern(text(properties["Action"]))
     return Grant(Pattern(principal), action, EVERYTHING, tuple(sorted(clauses)))

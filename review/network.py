@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from review.addresses import is_anywhere, lies_within
 from review.assembly import Json, Stack
 from review.remarks import Remark
 from review.words import listed, short, text
 
-ANYWHERE = ("0.0.0.0/0", "::/0")
 NOWHERE = "255.255.255.255/32"  # the CDK's way to write "no rule at all"
 WAYS_OUT = {
     "AWS::EC2::InternetGateway": "an internet gateway",
@@ -35,6 +35,8 @@ LETS_OTHERS_IN = {
     "AWS::KinesisFirehose::DeliveryStream": "a stream of data that goes elsewhere",
     "AWS::S3::AccessPoint": "one more door to a bucket",
     "AWS::RAM::ResourceShare": "something shared with other accounts",
+    "AWS::ECR::PublicRepository": "a repository of images that anybody reads",
+    "AWS::ECR::ReplicationConfiguration": "a copy of images that goes elsewhere",
     "AWS::EC2::VPCEndpointService": "a service that other networks reach",
     "AWS::EC2::NetworkAclEntry": "a rule of a subnet's access list",
 }
@@ -65,7 +67,7 @@ class Reach:
             (self.group, self.inwards) == (other.group, other.inwards)
             and other.protocol in ("-1", self.protocol)
             and (other.protocol == "-1" or (other.first <= self.first and self.last <= other.last))
-            and (self.peer == other.peer or (other.peer in ANYWHERE and ":" not in self.peer and "$" not in self.peer))
+            and (self.peer == other.peer or lies_within(self.peer, other.peer))
         )
 
     def __str__(self) -> str:
@@ -74,7 +76,8 @@ class Reach:
             if self.protocol == "-1"
             else f"{self.protocol} {self.first}" + (f"–{self.last}" if self.last != self.first else "")
         )
-        peer = "any address" if self.peer in ANYWHERE else short(self.peer)
+        everybody = self.peer in ("0.0.0.0/0", "::/0")
+        peer = "any address" if everybody else short(self.peer)
         return (
             f"{peer} may reach {short(self.group)}, {ports}"
             if self.inwards
@@ -88,7 +91,7 @@ def network_remarks(environment: str, before: Iterable[Stack], after: Iterable[S
     was, now = _reaches(old), _reaches(new)
     for reach in sorted(now):
         if not any(reach.within(one) for one in was):
-            rule = "exposure.any_address" if reach.peer in ANYWHERE else "network.reach"
+            rule = "exposure.any_address" if is_anywhere(reach.peer) else "network.reach"
             yield Remark(rule=rule, environment=environment, stack=reach.stack, what=str(reach))
     for reach in sorted(was):
         if not any(reach.within(one) for one in now):
@@ -129,7 +132,7 @@ def _ways_out(environment: str, before: list[Stack], after: list[Stack]) -> Iter
                 who = properties.get("Endpoint", properties.get("UserName", ""))
                 what = f"there is {LETS_OTHERS_IN[type_]}: {short(id_)}" + (f", {short(text(who))}" if who else "")
                 yield Remark(rule="exposure.others_let_in", environment=environment, stack=stack.short_name, what=what)
-            if type_ == "AWS::EC2::Route" and (to := _destination(properties)) in ANYWHERE:
+            if type_ == "AWS::EC2::Route" and is_anywhere(to := text(_destination(properties))):
                 what = f"a route to any address ({to}): {short(id_)}"
                 yield Remark(rule="exposure.way_out", environment=environment, stack=stack.short_name, what=what)
 

@@ -5,49 +5,42 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from review.assembly import Stack
+from review.dangers import (
+    PRIVILEGED,
+    accounts_in,
+    asks_nothing,
+    danger,
+    has_an_administrator,
+    locks_out,
+    names_a_subject,
+)
+from review.documents import unreadable
 from review.holders import Holder, holders
 from review.remarks import Remark
 from review.statements import ANYBODY, Clause, Grant, not_within
 from review.words import and_so, short
 
-WITHOUT_RESOURCE = re.compile(
-    r"ecr:GetAuthorizationToken|cloudwatch:(PutMetricData|GetMetric\w+|ListMetrics|DescribeAlarms)|ec2:Describe\w*\*?"
-    r"|\w[\w-]*:List\w*\*?|logs:Describe\w*\*?|xray:Put\w+|sts:GetCallerIdentity|tag:Get\w+|cloudformation:ValidateTemplate"
-    r"|servicequotas:Get\w+|pricing:\w+"
-)
-"""Actions for which AWS takes no resource, or that only list: https://docs.aws.amazon.com/service-authorization/"""
-PRECIOUS = ("iam", "sts", "s3", "kms", "secretsmanager", "ssm", "lambda", "ecr", "dynamodb", "organizations")
-"""Services where all resources of a kind are too many."""
-PRIVILEGED = re.compile(
-    r"iam:(\*|PassRole|Create|Put|Attach|Add|Update|Set|Delete|Detach|Tag)|sts:AssumeRole|kms:(CreateGrant|PutKeyPolicy|Schedule|Disable)"
-    r"|s3:(PutBucketPolicy|DeleteBucket|PutBucketPublic|PutObjectAcl|PutBucketAcl)|lambda:(AddPermission|UpdateFunctionCode)"
-    r"|ec2:(AuthorizeSecurityGroup|CreateRoute|AttachInternetGateway)|sagemaker:CreatePresigned|cloudtrail:|organizations:"
-)
-"""Actions by which more rights, or others' data, are to be had."""
-BINDS_STRANGERS = re.compile(
-    r"aws:(Source(Account|Arn|OrgID|Vpce|Vpc|Ip)|Principal(Account|Arn|OrgID|OrgPaths)|ResourceAccount|VpcSourceIp)"
-    r"|kms:(CallerAccount|ViaService)|sts:ExternalId|[\w.-]+:(sub|aud)",
-    re.IGNORECASE,
-)
-"""Condition keys that say who may come, or whence."""
-OF_OUR_ACCOUNT = {"aws:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths"}
-WHO_COMES = {"aws:principalaccount", "aws:principalorgid", "aws:principalorgpaths", "aws:principalarn"}
 MOST_ACTIONS = 5
 ADMINISTRATOR = re.compile(r"policy/(AdministratorAccess|PowerUserAccess|IAMFullAccess|\w*FullAccess)$")
 
 
-def permission_remarks(environment: str, before: Iterable[Stack], after: Iterable[Stack]) -> Iterator[Remark]:
-    """What one environment's identities and doors allow that they did not, and what they no longer do."""
-    old, new = holders(before), holders(after)
+def permission_remarks(
+    environment: str, before: Iterable[Stack], after: Iterable[Stack], ours: frozenset[str] = frozenset()
+) -> Iterator[Remark]:
+    """What one environment's identities and doors allow that they did not, and what they no longer do.
+
+    `ours` are the accounts that base names.
+    """
+    stacks, stacks_now = [*before], [*after]
+    old, new = holders(stacks), holders(stacks_now)
     for key, holder in new.items():
         was = old.get(key) or Holder(
             kind=holder.kind, name=holder.name, stack=holder.stack, account=holder.account, is_there=False
         )
-        for rule, what, details in _broadened(was, holder):
+        for rule, what, details in _broadened(was, holder, ours):
             yield Remark(rule=rule, environment=environment, stack=holder.stack, what=what, details=details)
-        if was.is_there and (fewer := not_within(was.allows, holder.allows)):
-            what = f"{_subject(holder)} {_may_no_longer(fewer)}"
-            yield Remark(rule="permissions.narrowed", environment=environment, stack=holder.stack, what=what)
+        for rule, what in _narrowed(was, holder):
+            yield Remark(rule=rule, environment=environment, stack=holder.stack, what=what)
     for key, was in old.items():
         if key not in new and was.denies:
             for rule, what in _denials_lost(was, []):
@@ -57,12 +50,43 @@ def permission_remarks(environment: str, before: Iterable[Stack], after: Iterabl
         if key not in new and was.allows and was.kind != "trust":
             what = f"{_subject(was)} is gone with its permissions"
             yield Remark(rule="permissions.narrowed", environment=environment, stack=was.stack, what=what)
+    yield from _unreadable(environment, stacks, stacks_now)
 
 
-def _broadened(was: Holder, now: Holder) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _narrowed(was: Holder, now: Holder) -> Iterator[tuple[str, str]]:
+    if was.is_there and (fewer := not_within(was.allows, now.allows)):
+        yield "permissions.narrowed", f"{_subject(now)} {_may_no_longer(fewer)}"
+    if now.is_key and not has_an_administrator(now) and (has_an_administrator(was) or not was.is_there):
+        yield "data.key_orphaned", f"nobody may change {_subject(now)} any more: no one can ever mend it"
+    more: dict[str, list[str]] = defaultdict(list)
+    for grant in not_within(now.denies, was.denies):
+        if locks_out(grant):
+            yield "exposure.locked_out", f"{_subject(now)} denies everybody {grant.action}: its owner too"
+        elif was.is_there:
+            more[_on(grant) + _under(grant.condition)].append(str(grant.action))
+    for about, actions in more.items():
+        yield _rule(now, "denied"), f"{_subject(now)} now denies {and_so(sorted(set(actions)))} {about}"
+
+
+def _unreadable(environment: str, before: Iterable[Stack], after: Iterable[Stack]) -> Iterator[Remark]:
+    """What decides over permissions and cannot be judged here. Said of each resource that is new or another."""
+    known = {(stack.short_name, id_): one.get("Properties") for stack in before for id_, one in stack.resources.items()}
+    for stack in after:
+        parameters = {name for name in stack.raw.get("Parameters", {}) if name != "BootstrapVersion"}
+        for id_, resource in stack.resources.items():
+            properties = resource.get("Properties", {})
+            if known.get((stack.short_name, id_)) != properties:
+                for fault in dict.fromkeys(unreadable(properties, parameters)):
+                    what = f"{short(id_)}: what it allows cannot be told, by {fault[:300]}"
+                    yield Remark(
+                        rule="permissions.unreadable", environment=environment, stack=stack.short_name, what=what
+                    )
+
+
+def _broadened(was: Holder, now: Holder, ours: frozenset[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     actions_of: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for grant in not_within(now.allows, was.allows):
-        rule, about = _weigh(grant, was, now)
+        rule, about = _weigh(grant, was, now, ours)
         actions_of[rule, _who(grant, was, now), about].add(str(grant.action))
     places: dict[tuple[str, str, tuple[str, ...]], list[str]] = defaultdict(list)
     for (rule, who, about), found in actions_of.items():
@@ -96,8 +120,8 @@ def _attached(was: Holder, now: Holder) -> Iterator[tuple[str, str]]:
     if was.boundary and now.boundary != was.boundary:
         lost = f"{now.name} loses its permissions boundary {short(was.boundary)}"
         yield "permissions.boundary_lost", lost + (f", and gets {short(now.boundary)}" if now.boundary else "")
-    for given in sorted(now.held_by - was.held_by) if was.is_there else ():
-        yield "permissions.given_to_more", f"policy {now.name} is given to {short(given)} as well"
+    for given in sorted(now.held_by - was.held_by):
+        yield "permissions.given_to_more", f"what {now.name} may do is given to {short(given)} as well"
 
 
 def _denials_lost(was: Holder, denies: Iterable[Grant]) -> Iterator[tuple[str, str]]:
@@ -108,7 +132,7 @@ def _denials_lost(was: Holder, denies: Iterable[Grant]) -> Iterator[tuple[str, s
         yield _rule(was, "deny_lost"), f"{_subject(was)} no longer denies {and_so(sorted(set(actions)))} {about}"
 
 
-def _weigh(grant: Grant, was: Holder, now: Holder) -> tuple[str, str]:
+def _weigh(grant: Grant, was: Holder, now: Holder, ours: frozenset[str]) -> tuple[str, str]:
     """The rule, and what there is to say beside who and which actions."""
     about = _on(grant) + _under(grant.condition)
     bound = [one for one in was.allows if grant.within(one, whatever_condition=True)]
@@ -119,7 +143,7 @@ def _weigh(grant: Grant, was: Holder, now: Holder) -> tuple[str, str]:
         if dropped:
             return _rule(now, "condition_lost"), f"{_on(grant)}, no longer only where {short(said)}"
         return _weakened(grant, lost, now), f"{_on(grant)}{_under(grant.condition)}; it was only where {short(said)}"
-    if (rule := _danger(grant, now)) is not None:
+    if (rule := danger(grant, now, ours)) is not None:
         return rule, about + _was(grant, was)
     if now.kind == "trust":
         if not was.is_there and str(grant.principal).startswith("Service:"):
@@ -134,90 +158,20 @@ def _weigh(grant: Grant, was: Holder, now: Holder) -> tuple[str, str]:
     return "exposure.new_grant", about + _was(grant, was)
 
 
-def _danger(grant: Grant, holder: Holder) -> str | None:
-    """A rule to stop for, whatever was before."""
-    action, resource = str(grant.action), grant.resource
-    if grant.action.but or resource.but or grant.principal.but:
-        return "permissions.all_but"
-    if holder.kind == "vpc endpoint":
-        keys = {clause.key.lower() for clause in grant.condition if not _is_anything(clause)}
-        anywhere = resource.text in ("*", "arn:aws:s3:::*") and not WITHOUT_RESOURCE.fullmatch(action)
-        # A way out for data: with any credentials, or into anybody's bucket.
-        if action == "*" or (anywhere and not keys & OF_OUR_ACCOUNT) or not keys & WHO_COMES:
-            return "exposure.endpoint_policy"
-        return None
-    if holder.kind != "identity" and (stranger := _stranger(grant, holder)):
-        return stranger
-    own_root = f"AWS:arn:aws:iam::{holder.account}:root"
-    if holder.kind != "identity" and str(grant.principal).replace("${AWS::Partition}", "aws") == own_root:
-        return None  # hands the decision to the account's own policies
-    if action == "*" or action.endswith(":*"):
-        return "permissions.every_action"
-    if holder.kind == "identity" and _is_wide(resource.text, action) and not WITHOUT_RESOURCE.fullmatch(action):
-        return "permissions.every_resource"
-    return None
-
-
-def _stranger(grant: Grant, holder: Holder) -> str | None:
-    area = "trust" if holder.kind == "trust" else "exposure"
-    principal = str(grant.principal)
-    if principal == ANYBODY or principal == "*" or principal.startswith("AWS:arn:aws:iam::*"):
-        return f"{area}.{'bound_anybody' if _binds(grant.condition) else 'anybody'}"
-    account = re.search(r"^AWS:(?:arn:[^:]*:(?:iam|sts)::)?(\d{12})", principal.replace("${AWS::Partition}", "aws"))
-    if account and account[1] != holder.account:
-        return f"{area}.other_account"
-    if principal.startswith("Federated:") and not any(_names_a_subject(clause) for clause in grant.condition):
-        return f"{area}.anybody"
-    return None
-
-
-def _names_a_subject(clause: Clause) -> bool:
-    """Whose token it is: the audience alone is that of everybody who asks the provider."""
-    return (
-        clause.key.rpartition(":")[2] in ("sub", "repository", "repository_id", "job_workflow_ref", "amr")
-        and "Not" not in clause.operator
-        and not any(re.fullmatch(r"[*?]+|repo:[^/]*[*?].*", value) for value in clause.values)
-    )
-
-
-def _binds(condition: Iterable[Clause]) -> bool:
-    return any(
-        BINDS_STRANGERS.fullmatch(clause.key) and "Not" not in clause.operator and not _is_anything(clause)
-        for clause in condition
-    )
-
-
-def _is_anything(clause: Clause) -> bool:
-    return any(re.fullmatch(r"[*?]*|arn:\*|0\.0\.0\.0/0|::/0", value) for value in clause.values)
-
-
-def _is_wide(resource: str, action: str) -> bool:
-    if resource == "*":
-        return True
-    service = action.split(":")[0]
-    every_one = r"arn:[^:]*:[^:]*:[^:]*:[^:]*:([\w-]+[/:])?\*(/\*)?|arn:\*.*|arn:aws:\*.*"
-    return service in PRECIOUS and re.fullmatch(every_one, resource.replace("${AWS::Partition}", "aws")) is not None
-
-
 def _lost(grant: Grant, before: Grant) -> list[Clause]:
     return [clause for clause in before.condition if not any(mine.implies(clause) for mine in grant.condition)]
 
 
 def _is_gone(clause: Clause, grant: Grant) -> bool:
     """Nothing is asked of this key any more, or so little that everything passes."""
-    mine = [one for one in grant.condition if one.key.lower() == clause.key.lower()]
-    return not mine or any(_is_anything(one) for one in mine)
+    return all(asks_nothing(one) for one in grant.condition if one.key.lower() == clause.key.lower())
 
 
 def _weakened(grant: Grant, lost: list[Clause], now: Holder) -> str:
-    named = {
-        account for clause in grant.condition for value in clause.values for account in re.findall(r"\b\d{12}\b", value)
-    }
-    before = {account for clause in lost for value in clause.values for account in re.findall(r"\b\d{12}\b", value)}
-    if named - before - {now.account}:
+    if accounts_in(grant.condition) - accounts_in(lost) - {now.account}:
         return _rule(now, "other_account")
     if str(grant.principal).startswith("Federated:"):
-        return "trust.more_of_a_provider" if any(map(_names_a_subject, grant.condition)) else "trust.anybody"
+        return "trust.more_of_a_provider" if any(map(names_a_subject, grant.condition)) else "trust.anybody"
     return _rule(now, "condition_weakened")
 
 

@@ -9,16 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from review.assembly import Json, Stack
+from review.gates import gate, readable, said, unbound
+from review.property_checks import Said
 from review.remarks import Remark
 from review.words import listed, quoted, short, text
 
-_AT_MOST = ("LessThan", "LessThanOrEqualTo")
-_AT_LEAST = ("GreaterThan", "GreaterThanOrEqualTo")
 _SAFE_WHEN_ON = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption")
+IS_CODE = re.compile(r"(^|\.)(Image|ImageUri|TrainingImage|ModelDataUrl|ModelPackageName|ModelDataSource\..*S3Uri)$")
+"""Members that say what runs: the image, or the model."""
 _KEYS = ("KmsKeyId", "VolumeKmsKeyId")
-_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-
-Said = tuple[str, str]
 
 
 def definitions(stack: Stack) -> dict[str, Json]:
@@ -50,6 +49,9 @@ def _new(definition: Json) -> Iterator[Said]:
     """What no pipeline should begin with."""
     yield from _ungated({}, definition)
     for name, step in steps_of(definition).items():
+        for condition in listed(step.get("Arguments", {}).get("Conditions")):
+            if why := unbound(condition):
+                yield "gate.unbound", f"{name}: {why}: {said(condition)}"
         if step.get("Arguments", {}).get("ModelApprovalStatus") == "Approved":
             yield "gate.approval", f"{name}: a model is registered as Approved"
 
@@ -103,8 +105,6 @@ def _parameters(before: Json, after: Json) -> Iterator[Said]:
         was, now = old[name].get("DefaultValue"), new[name].get("DefaultValue")
         if was != now:
             rule = "pipeline.machine" if name in ("instance_type", "instance_count") else "pipeline.changed"
-            if _is_by_tag(name, now) and not _is_by_tag(name, was):
-                rule = "pipeline.image_not_pinned"
             yield rule, f"{name} of a run that names none: {quoted(was)} → {quoted(now)}"
         allowed = set(listed(old[name].get("EnumValues"))), set(listed(new[name].get("EnumValues")))
         if allowed[0] and not allowed[1]:
@@ -115,14 +115,9 @@ def _parameters(before: Json, after: Json) -> Iterator[Said]:
             yield "pipeline.changed", f"a run may no longer ask for {', '.join(fewer)} ({name})"
 
 
-def _is_by_tag(name: str, default: Any) -> bool:
-    """Whether a run that names no image would have one that may be another tomorrow; without a default it has none."""
-    return name == "image" and default is not None and not _DIGEST.search(str(default))
-
-
 def _step(before: Json, after: Json) -> Iterator[Said]:
     if before.get("Type") == "Condition" and after.get("Type") == "Condition":
-        yield from _gate(before.get("Arguments", {}), after.get("Arguments", {}))
+        yield from gate(before.get("Arguments", {}), after.get("Arguments", {}))
     if (tags := _tags(before)) != (now_tags := _tags(after)):
         yield "pipeline.changed", f"tags of its jobs: {quoted(tags)} → {quoted(now_tags)}"
     was, now = dict(_leaves(_own(before))), dict(_leaves(_own(after)))
@@ -142,7 +137,7 @@ def _own(step: Json) -> Json:
 
 
 def _tags(step: Json) -> dict[str, str]:
-    return {str(one.get("Key")): _value(one.get("Value")) for one in listed(step.get("Arguments", {}).get("Tags"))}
+    return {str(one.get("Key")): readable(one.get("Value")) for one in listed(step.get("Arguments", {}).get("Tags"))}
 
 
 def _leaf(path: str, was: Any, now: Any) -> Said:
@@ -175,72 +170,9 @@ def _leaf(path: str, was: Any, now: Any) -> Said:
     if member.endswith("InSeconds"):
         longer = (isinstance(was, int) and isinstance(now, int) and now > was) or now is None
         return ("pipeline.longer" if longer else "pipeline.changed"), f"{member}: {_time(was)} → {_time(now)}"
-    if _DIGEST.search(str(was)) and not _DIGEST.search(str(now)):
-        return "pipeline.image_not_pinned", f"{shown}: {quoted(was)} → {quoted(now)}"
-    return "pipeline.changed", f"{shown}: {quoted(was)} → {quoted(now)}"
-
-
-def _gate(before: Json, after: Json) -> Iterator[Said]:
-    was, now = listed(before.get("Conditions")), listed(after.get("Conditions"))
-    left = [*now]
-    unmatched = []
-    for condition in was:
-        if condition in left:
-            left.remove(condition)
-        else:
-            unmatched.append(condition)
-    for condition in unmatched:
-        same = next((one for one in left if _measured(one) == _measured(condition)), None)
-        if same is None:
-            yield "gate.removed", f"no longer asked: {_said(condition)}"
-            continue
-        left.remove(same)
-        loosened = _is_looser(condition, same)
-        rule = "gate.loosened" if loosened else "gate.changed" if loosened is None else "gate.tightened"
-        word = "loosened" if loosened else "changed" if loosened is None else "tightened"
-        yield rule, f"gate `{_measured(condition)}` {word}: {_bound(condition)} → {_bound(same)}"
-    for condition in left:
-        yield "gate.tightened", f"asked as well: {_said(condition)}"
-
-
-def _is_looser(before: Json, after: Json) -> bool | None:
-    """None where it cannot be told."""
-    was, now = before.get("RightValue"), after.get("RightValue")
-    for family, sign in ((_AT_MOST, 1), (_AT_LEAST, -1)):
-        if before.get("Type") in family and after.get("Type") in family:
-            if was == now:
-                return family.index(after["Type"]) > family.index(before["Type"])
-            if isinstance(was, int | float) and isinstance(now, int | float):
-                return (now - was) * sign > 0
-    return None
-
-
-def _measured(condition: Json) -> str:
-    return _value(condition.get("LeftValue", condition.get("QueryValue", condition.get("Expression", condition))))
-
-
-def _bound(condition: Json) -> str:
-    right = condition.get("RightValue", condition.get("Values"))
-    signs = {"LessThan": "<", "LessThanOrEqualTo": "≤", "GreaterThan": ">", "GreaterThanOrEqualTo": "≥", "Equals": "="}
-    return f"{signs.get(str(condition.get('Type')), condition.get('Type'))} {_value(right)}"
-
-
-def _said(condition: Json) -> str:
-    return f"`{_measured(condition)}` {_bound(condition)}"
-
-
-def _value(value: Any) -> str:
-    match value:
-        case {"Std:JsonGet": {"PropertyFile": file, "Path": path}}:
-            name = file.get("Get", "") if isinstance(file, dict) else str(file)
-            return f"{str(name).rsplit('.', 1)[-1]}.{path}"
-        case {"Get": path}:
-            return str(path)
-        case {"Std:Join": {"On": separator, "Values": list(parts)}}:
-            return str(separator).join(f"<{part['Get']}>" if isinstance(part, dict) else str(part) for part in parts)
-        case float() | int():
-            return f"{value:g}"
-    return quoted(value)
+    if IS_CODE.search(path):
+        return "promotion.other_code", f"{shown}: {quoted(was)} → {quoted(now)}"
+    return "pipeline.unjudged", f"{shown}: {quoted(was)} → {quoted(now)}"
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -251,7 +183,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         for index, item in enumerate(value):
             yield from _leaves(item, f"{path}[{_label(item, index)}]")
     else:
-        yield path, _value(value) if isinstance(value, Mapping) else value
+        yield path, readable(value) if isinstance(value, Mapping) else value
 
 
 def _is_reference(value: Mapping[str, Any]) -> bool:

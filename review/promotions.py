@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from review.assembly import Json
+from review.assembly import Assembly, Json
+from review.property_checks import leaves
 from review.remarks import Remark
 from review.rules import ON_A_LAPTOP
+from review.words import short
 
 METRICS = ("loss", "perplexity", "accuracy", "proteins", "residues")
 
@@ -45,14 +47,68 @@ def _rows(was: Json | None, now: Json | None) -> list[tuple[str, str]]:
     ]
 
 
-def promotion_remarks(before: Mapping[str, Json], after: Mapping[str, Json], order: list[str]) -> Iterator[Remark]:
-    """`order` is that of environments.py: a model goes from each to the next."""
+def promotion_remarks(
+    before: Mapping[str, Json], after: Mapping[str, Json], settings: Mapping[str, Json], now: Mapping[str, Json]
+) -> Iterator[Remark]:
+    """Of pins before and after, by the settings of base and of head. Their order is that of environments.py: a model
+    goes from each to the next."""
     for promotion in promotions(before, after):
         pin = promotion.pin
         environment = pin.removesuffix(".shadow")
-        for rule, what in _judged(environment, before.get(pin), after.get(pin), after, order):
+        margin = _get(settings.get(environment) or {}, "promotion.loss_margin")
+        said = [
+            *_judged(environment, before.get(pin), after.get(pin), after, [*now], margin),
+            *_foreign(environment, before.get(pin), after.get(pin), settings, now),
+        ]
+        for rule, what in said:
             shadow = "shadow: " if pin != environment else ""
             yield Remark(rule=rule, environment=environment, stack="endpoint", what=shadow + what)
+
+
+def _foreign(
+    environment: str, was: Json | None, now: Json | None, settings: Mapping[str, Json], head: Mapping[str, Json]
+) -> Iterator[tuple[str, str]]:
+    """Where a release comes from that is none of this environment's places."""
+    if now is None:
+        return
+    own = _get(head.get(environment), "account")
+    if (account := _account(now.get("model_package_arn"))) != own:
+        yield "promotion.foreign", f"the model package is of account {account}, and not of {own}, which is ours"
+    places = [_bucket(_get(pin, "artifact.s3_uri")) for pin in (was, now)]
+    if was is not None and places[0] != places[1]:
+        yield "promotion.foreign", f"the artefact comes from bucket {places[1]}, and no longer from {places[0]}"
+    source = _get(settings.get(environment), "promotion.source")
+    came = now.get("promoted_from")
+    if source is None or "promoted_from" not in now:
+        return
+    if _get(came, "environment") != source:
+        from_ = _text(_get(came, "environment")) or "nowhere"
+        yield "promotion.foreign", f"it comes from {from_}, and not from {source}"
+    theirs = _get(settings.get(source), "account")
+    if came and (account := _account(_get(came, "model_package_arn"))) != theirs:
+        yield "promotion.foreign", f"it was copied from account {account}, and not from {theirs}, which is {source}'s"
+
+
+def _account(arn: Any) -> str:
+    return str(arn).split(":")[4] if str(arn).count(":") > 4 else "nobody"
+
+
+def _bucket(uri: Any) -> str:
+    return str(uri).removeprefix("s3://").split("/")[0]
+
+
+def served_remarks(head: Assembly) -> Iterator[Remark]:
+    """Models in templates that no pin names: whoever reads the pins reads of another model."""
+    for stack in head.stacks.values():
+        environment = stack.environment
+        if environment in head.stand_ins:
+            continue
+        pinned = {pin.get("model_package_arn") for name, pin in head.pins.items() if name.split(".")[0] == environment}
+        for id_, model in stack.of_type("AWS::SageMaker::Model").items():
+            for path, package in leaves(model):
+                if path.endswith("ModelPackageName") and package not in pinned:
+                    what = f"{short(id_)} serves {package}, which no pin of {environment} in releases/ names"
+                    yield Remark(rule="promotion.unpinned", environment=environment, stack=stack.short_name, what=what)
 
 
 def way_remarks(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[Remark]:
@@ -81,7 +137,12 @@ def _loosened(was: Json, now: Json) -> Iterator[tuple[str, str]]:
 
 
 def _judged(
-    environment: str, was: Json | None, now: Json | None, pins: Mapping[str, Json], order: list[str]
+    environment: str,
+    was: Json | None,
+    now: Json | None,
+    pins: Mapping[str, Json],
+    order: list[str],
+    margin: float | None,
 ) -> Iterator[tuple[str, str]]:
     if now is None:
         yield (
@@ -103,9 +164,11 @@ def _judged(
     if not isinstance(losses[1], int | float) or _get(now, "evaluation.beats_letter_frequencies") is False:
         yield "promotion.unproven", f"{names[1]} has no evaluation that it passed"
     elif isinstance(losses[0], int | float) and losses[1] > losses[0]:
+        beyond = margin is not None and losses[1] - losses[0] > margin
         yield (
-            "promotion.worse",
-            f"{names[1]} has a higher loss than the model before: {losses[0]:.4g} → {losses[1]:.4g}",
+            "promotion.far_worse" if beyond else "promotion.worse",
+            f"{names[1]} has a higher loss than the model before: {losses[0]:.4g} → {losses[1]:.4g}"
+            + (f"; at most {margin:g} is allowed" if beyond else ""),
         )
     if was is not None and _identity(was) == _identity(now):
         return
@@ -120,7 +183,7 @@ def _identity(pin: Json | None) -> tuple[Any, Any] | None:
     return (pin.get("image_digest"), _get(pin, "artifact.sha256")) if pin else None
 
 
-def _get(pin: Json | None, path: str) -> Any:
+def _get(pin: Any, path: str) -> Any:
     value: Any = pin
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None

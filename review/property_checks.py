@@ -64,11 +64,13 @@ def lost(path: str, rule: str, says: str) -> Check:
     return check
 
 
-def number(path: str, rule: str, *, worse: str, says: str = "", unit: str = "") -> Check:
-    """A number that went the wrong way: `worse` is lower or higher. No number is the lowest of all."""
+def number(
+    path: str, rule: str, *, worse: str, says: str = "", unit: str = "", otherwise: float | None = None
+) -> Check:
+    """A number that went the wrong way: `worse` is lower or higher. No number is `otherwise`, or the lowest of all."""
 
     def check(before: Json, after: Json) -> Iterator[Said]:
-        was, now = get(before, path), get(after, path)
+        was, now = get(before, path, otherwise), get(after, path, otherwise)
         if not isinstance(was, int | float) or was == now:
             return
         down = not isinstance(now, int | float) or now < was

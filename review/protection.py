@@ -4,13 +4,13 @@ roll-back, capture, scaling. Property by property, of resources that both sides 
 from collections.abc import Iterator
 
 from review.assembly import Json, Stack
-from review.changes import HOLDS_DATA
+from review.changes import GONE, HOLDS_DATA
 from review.property_checks import Check, Said, appeared, get, leaves, lost, number, turned
 from review.remarks import Remark
 from review.service_checks import SERVICE_CHECKS
 from review.words import and_so, listed, quoted, short
 
-_ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "ServiceRole", "Role", "DeliverLogsPermissionArn")
+ROLE_MEMBERS = ("RoleArn", "ExecutionRoleArn", "ServiceRole", "Role", "DeliverLogsPermissionArn")
 _KEY_MEMBERS = ("kmskeyid", "kmskeyarn", "kmsmasterkeyid")
 
 
@@ -22,6 +22,10 @@ def protection_remarks(base: Stack, head: Stack) -> Iterator[Remark]:
 
     if base.termination_protection and not head.termination_protection:
         yield remark("data.termination_protection", "the stack can be deleted: termination protection on → off")
+    for name in sorted(base.deployed_by.keys() | head.deployed_by.keys()):
+        was, now = base.deployed_by.get(name), head.deployed_by.get(name)
+        if was != now:
+            yield remark("permissions.deployer", f"the stack is deployed with {name} {quoted(was)} → {quoted(now)}")
     for id_, after in head.resources.items():
         before = base.resources.get(id_)
         if before is None or before["Type"] != after["Type"]:
@@ -30,12 +34,20 @@ def protection_remarks(base: Stack, head: Stack) -> Iterator[Remark]:
         for rule, what in _deletion(before, after):
             yield remark(rule, f"{name}: {what}")
         old, new = before.get("Properties", {}), after.get("Properties", {})
-        for check in (_keys, _roles, *CHECKS.get(after["Type"], ())):
-            for rule, what in check(old, new):
-                yield remark(rule, f"{name}: {what}")
+        for rule, what in said_of(after["Type"], old, new):
+            yield remark(rule, f"{name}: {what}")
     for id_, before in base.resources.items():
         if id_ not in head.resources and (lost := GONE.get(before["Type"])):
             yield remark(lost, f"{_gone(id_, before)} is gone")
+
+
+def said_of(type_: str, before: Json, after: Json) -> Iterator[Said]:
+    """What the checks of a type say of two states. A value that is none of what a check expects is said to be so."""
+    for check in (_keys, _roles, *CHECKS.get(type_, ())):
+        try:
+            yield from check(before, after)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            yield "change.unjudged", f"a value has another form than its check can read ({error})"
 
 
 def _gone(id_: str, resource: Json) -> str:
@@ -70,7 +82,7 @@ def _roles(before: Json, after: Json) -> Iterator[Said]:
     """It acts as somebody else: none of the two roles need have changed for that."""
     old, new = dict(leaves(before)), dict(leaves(after))
     for path in sorted(old.keys() & new.keys()):
-        if path.rsplit(".", 1)[-1] in _ROLE_MEMBERS and old[path] != new[path]:
+        if path.rsplit(".", 1)[-1] in ROLE_MEMBERS and old[path] != new[path]:
             yield "permissions.other_role", f"{path}: {quoted(old[path])} → {quoted(new[path])}"
 
 
@@ -162,21 +174,19 @@ DATA_CHECKS: dict[str, tuple[Check, ...]] = {
         turned("ImageTagMutability", "IMMUTABLE", "data.tags_move", says="tags of images"),
         turned("ImageScanningConfiguration.ScanOnPush", True, "data.records", says="images are scanned"),
     ),
+    "AWS::IAM::Role": (
+        number(
+            "MaxSessionDuration",
+            "permissions.session_longer",
+            worse="higher",
+            otherwise=3600,
+            says="a session lasts at most",
+            unit=" s",
+        ),
+    ),
     "AWS::Logs::LogGroup": (_retention,),
     "AWS::EC2::Subnet": (turned("MapPublicIpOnLaunch", False, "exposure.public_access", otherwise=False),),
     "AWS::EC2::VPCEndpoint": (turned("PrivateDnsEnabled", True, "network.moved", says="private names of AWS"),),
     "AWS::SQS::Queue": (number("MessageRetentionPeriod", "data.retention", worse="lower", unit=" s"),),
 }
 CHECKS = DATA_CHECKS | SERVICE_CHECKS
-GONE = {
-    "AWS::CloudWatch::Alarm": "alarm.removed",
-    "AWS::CloudWatch::CompositeAlarm": "alarm.removed",
-    "AWS::Budgets::Budget": "alarm.removed",
-    "AWS::EC2::FlowLog": "data.records",
-    "AWS::ApplicationAutoScaling::ScalableTarget": "endpoint.smaller",
-    "AWS::ApplicationAutoScaling::ScalingPolicy": "endpoint.smaller",
-    "AWS::Scheduler::Schedule": "endpoint.schedule",
-    "AWS::SNS::Subscription": "alarm.silent",
-    "Custom::VpcRestrictDefaultSG": "network.default_group",
-}
-"""Types whose absence nobody notices until it is needed."""

@@ -116,17 +116,6 @@ def _capture(before: Json, after: Json) -> Iterator[Said]:
         yield "capture.elsewhere", f"requests are kept in {quoted(places[0])} → {quoted(places[1])}"
 
 
-def _rest_of(*said_elsewhere: str) -> Check:
-    """What is made anew with each change, and so is in no list of changed properties: all that no other check says."""
-
-    def check(before: Json, after: Json) -> Iterator[Said]:
-        for name in sorted((before.keys() | after.keys()) - {"Tags", *said_elsewhere}):
-            if before.get(name) != after.get(name):
-                yield "endpoint.changed", f"{name}: {quoted(before.get(name))} → {quoted(after.get(name))}"
-
-    return check
-
-
 def _scaling(before: Json, after: Json) -> Iterator[Said]:
     for name, what in (("MinCapacity", "at least"), ("MaxCapacity", "at most")):
         was, now = before.get(name), after.get(name)
@@ -158,7 +147,6 @@ SERVICE_CHECKS: dict[str, tuple[Check, ...]] = {
     "AWS::SageMaker::Model": (
         turned("EnableNetworkIsolation", True, "exposure.isolation_off"),
         lost("VpcConfig", "exposure.left_vpc", "runs outside of the private network"),
-        _rest_of("EnableNetworkIsolation", "ExecutionRoleArn"),
     ),
     "AWS::SageMaker::NotebookInstance": (
         turned("DirectInternetAccess", "Disabled", "exposure.way_out"),
@@ -169,7 +157,6 @@ SERVICE_CHECKS: dict[str, tuple[Check, ...]] = {
     "AWS::SageMaker::EndpointConfig": (
         _variants,
         _capture,
-        _rest_of("ProductionVariants", "ShadowProductionVariants", "DataCaptureConfig", "KmsKeyId", "ExecutionRoleArn"),
         turned("EnableNetworkIsolation", True, "exposure.isolation_off"),
     ),
     "AWS::SageMaker::Endpoint": (

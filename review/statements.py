@@ -5,13 +5,13 @@ reference_policies_condition_operators.html. Where it cannot tell, it says "not 
 a reviewer looks once too often.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from review.addresses import lies_within
 from review.words import listed, plain, text
 
 Statement = Mapping[str, Any]
@@ -63,6 +63,12 @@ class Clause:
 
     def __str__(self) -> str:
         return f"{self.key} {_READ.get(self.operator, self.operator)} {' or '.join(self.values)}"
+
+    @property
+    def is_asked_of_all(self) -> bool:
+        """Whether a call that does not send the key fails."""
+        wants_none = self.operator == "Null" and "false" not in map(str.lower, self.values)
+        return not wants_none and not re.match(r"ForAllValues:|.*IfExists$", self.operator)
 
     def implies(self, other: "Clause") -> bool:
         """Whether every call that fulfils this clause fulfils the other."""
@@ -189,11 +195,7 @@ def _overlap(one: str, other: str) -> bool:
 
 def _covers(kind: str, wide: str, narrow: str) -> bool:
     if kind in ("IpAddress", "NotIpAddress"):
-        try:
-            inner, outer = ipaddress.ip_network(narrow, strict=False), ipaddress.ip_network(wide, strict=False)
-        except ValueError:
-            return wide == narrow
-        return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+        return wide == narrow or lies_within(narrow, wide)
     if kind in _PATTERNS:
         return _matches(wide, narrow)
     return wide == narrow

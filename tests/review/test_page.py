@@ -99,9 +99,9 @@ def test_every_rule_is_used_and_every_rule_that_is_used_is_weighed() -> None:
         *(
             f"{area}.{end}"
             for area in ("permissions", "trust", "exposure")
-            for end in ("condition_lost", "condition_weakened", "deny_lost", "other_account")
+            for end in ("condition_lost", "condition_weakened", "denied", "deny_lost", "other_account")
         ),
-        *(f"change.data_{end}" for end in ("removed", "replaced")),
+        *(f"change.{of}_{end}" for of in ("data", "network") for end in ("removed", "replaced")),
         *(f"{which}_much" for which in rules.COST_STOP),
     }
     assert {rule for rule in rules.RULES if f'"{rule}"' not in source} <= made

@@ -1,6 +1,19 @@
 """The table of planted changes: what a review must see, and what it must leave alone."""
 
-from tests.review.planted import data, delivery, harmless, money, network, permissions, promotion, service
+from tests.review.planted import (
+    conditions,
+    data,
+    delivery,
+    harmless,
+    money,
+    network,
+    permissions,
+    promotion,
+    service,
+    undecided,
+    unlisted,
+    updates,
+)
 from tests.review.planted.variants import VARIANTS
 from tests.review.workshop import Planted
 
@@ -13,6 +26,10 @@ TABLE: tuple[Planted, ...] = (
     *money.TABLE,
     *promotion.TABLE,
     *delivery.TABLE,
+    *unlisted.TABLE,
+    *undecided.TABLE,
+    *conditions.TABLE,
+    *updates.TABLE,
 )
 
 SAMPLE = (  # of `make test`

@@ -16,19 +16,25 @@ TABLE = (
                 '            bucket_name=f"amplify-{id.lower()}-333333333333",\n            bucket_key_enabled=True,',
             ),
         ),
-        expect={"destructive": "stop"},
+        expect={"destructive": "stop", "safeguards": "look"},
         says="DataBucket (S3::Bucket) is replaced (because of BucketName)",
     ),
     Planted(
         name="a renamed bucket construct",
         edits=(("stacks/storage.py", '            "ArtifactBucket",', '            "ModelBucket",'),),
-        expect={"destructive": "stop", "broadening": "look", "exposure": "stop", "policy": "stop"},
+        expect={
+            "destructive": "stop",
+            "broadening": "look",
+            "exposure": "stop",
+            "policy": "stop",
+            "safeguards": "look",
+        },
         says="ArtifactBucket (S3::Bucket) is removed",
     ),
     Planted(
         name="a renamed key construct",
         edits=(("stacks/storage.py", '            "Key",', '            "MainKey",'),),
-        expect={"destructive": "stop"},
+        expect={"destructive": "stop", "safeguards": "look"},
         says="has another logical id",
     ),
     Planted(
@@ -58,7 +64,14 @@ TABLE = (
                 ":444444444444:model-package/amplify-prod/6",
             ),
         ),
-        expect={"destructive": "stop", "broadening": "look", "exposure": "look", "promotion": "look"},
+        # A right on all keys of an account is one of another account now.
+        expect={
+            "destructive": "stop",
+            "broadening": "stop",
+            "exposure": "look",
+            "safeguards": "look",
+            "promotion": "look",
+        },
         says="the stack goes to account 444444444444",
     ),
     Planted(

@@ -88,16 +88,6 @@ TABLE = (
         ),
     ),
     Planted(
-        name="a stricter bucket policy",
-        edits=(
-            (
-                "stacks/constructs/private_bucket.py",
-                "            minimum_tls_version=1.2,\n            versioned=True,\n            server_access",
-                "            minimum_tls_version=1.3,\n            versioned=True,\n            server_access",
-            ),
-        ),
-    ),
-    Planted(
         name="a renamed construct without state",
         edits=(("stacks/endpoint.py", '            "InstanceAlarms",', '            "Machines",'),),
     ),

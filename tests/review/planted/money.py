@@ -97,7 +97,7 @@ TABLE = (
             ("environments.py", 'working_hours=WorkingHours(time_zone="UTC")', "min_instances=1"),
             ("environments.py", "monthly_ceiling_usd=750", "monthly_ceiling_usd=1_200"),
         ),
-        expect={"cost": "look", "safeguards": "look"},
+        expect={"destructive": "look", "cost": "look", "safeguards": "look"},
     ),
     Planted(
         name="a gateway that costs by the hour",

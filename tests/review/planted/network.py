@@ -27,6 +27,47 @@ TABLE = (
         says="any address may reach",
     ),
     Planted(
+        name="out to half of the internet, twice",
+        edits=(
+            (
+                NETWORK,
+                "    @property\n    def subnet_ids",
+                '        for half in ("0.0.0.0/1", "128.0.0.0/1"):\n'
+                "            self.endpoints_group.add_ingress_rule(ec2.Peer.ipv4(half), HTTPS)\n\n"
+                "    @property\n    def subnet_ids",
+            ),
+        ),
+        expect={"exposure": "stop"},
+        says="128.0.0.0/1 may reach",
+    ),
+    Planted(
+        name="in from an office",
+        edits=(
+            (
+                NETWORK,
+                "    @property\n    def subnet_ids",
+                '        self.endpoints_group.add_ingress_rule(ec2.Peer.ipv4("10.9.0.0/16"), HTTPS)\n\n'
+                "    @property\n    def subnet_ids",
+            ),
+        ),
+        expect={"exposure": "look"},
+        says="10.9.0.0/16 may reach",
+    ),
+    Planted(
+        name="a door less",
+        edits=(
+            (
+                DOORS,
+                "            for statement in passing[service]:\n",
+                '            if service == "monitoring":\n'
+                '                self.node.try_remove_child("Monitoring")\n'
+                "            for statement in passing[service]:\n",
+            ),
+        ),
+        expect={"destructive": "stop"},
+        says="ServicesMonitoring (EC2::VPCEndpoint) is removed",
+    ),
+    Planted(
         name="every port among groups",
         edits=((NETWORK, 'allow_from(group, HTTPS, "AWS', 'allow_from(group, ec2.Port.all_traffic(), "AWS'),),
         expect={"exposure": "look"},

@@ -23,8 +23,46 @@ TABLE = (
             (PIN, '"model_package_version": 7', '"model_package_version": 8'),
             (PIN, LOSS, '    "loss": 2.9,'),
         ),
+        expect={"promotion": "stop"},
+        says="has a higher loss than the model before: 2.7 → 2.9; at most 0.01 is allowed",
+    ),
+    Planted(
+        name="a model that is worse by no more than noise",
+        edits=((PIN, LOSS, '    "loss": 2.705,'),),
         expect={"promotion": "look"},
-        says="has a higher loss than the model before: 2.7 → 2.9",
+        says="2.7 → 2.705",
+    ),
+    Planted(
+        name="a model of another account",
+        edits=((PIN, ":333333333333:model-package/amplify-prod/7", ":999999999999:model-package/amplify-prod/7"),),
+        expect={"policy": "stop"},  # the project itself refuses it
+        says="in account 333333333333",
+    ),
+    Planted(
+        name="a model of another bucket",
+        edits=((PIN, '"s3_uri": "s3://amplify-prod-artifacts/', '"s3_uri": "s3://strangers-bucket/'),),
+        expect={"promotion": "stop"},
+        says="from bucket strangers-bucket",
+    ),
+    Planted(
+        name="a model that staging did not send",
+        edits=((PIN, '"environment": "staging"', '"environment": "dev"'),),
+        expect={"promotion": "stop"},
+        says="it comes from dev, and not from staging",
+    ),
+    Planted(
+        name="pins that lie elsewhere",
+        edits=(
+            ("cdk.json", '  "context": {\n', '  "context": {\n    "releases": "tests/stacks/releases",\n'),
+            (
+                "tests/stacks/releases/prod.json",
+                ":333333333333:model-package/amplify-prod/7",
+                ":333333333333:model-package/amplify-prod/9",
+            ),
+            ("tests/stacks/releases/prod.json", '"model_package_version": 7', '"model_package_version": 9'),
+        ),
+        expect={"promotion": "stop"},
+        says="which no pin of prod in releases/ names",
     ),
     Planted(
         name="a model that failed its evaluation",

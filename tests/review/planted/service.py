@@ -31,6 +31,55 @@ TABLE = (
         says="evaluation.baselines.letter_frequencies → < evaluation.baselines.uniform",
     ),
     Planted(
+        name="a gate with a number in the code",
+        environment="dev",
+        edits=((STEPS, GATE, '                    "RightValue": 2.40,'),),
+        expect={"safeguards": "stop"},
+        says="compared with a constant",
+    ),
+    Planted(
+        name="a gate that whoever starts a run sets",
+        environment="dev",
+        edits=((STEPS, GATE, '                    "RightValue": parameter("init"),'),),
+        expect={"safeguards": "stop"},
+        says="whoever starts a run chooses what is compared",
+    ),
+    Planted(
+        name="a gate that measures nothing",
+        environment="dev",
+        edits=(
+            (STEPS, '                    "LeftValue": _evaluation("loss"),', '                    "LeftValue": 0.1,'),
+        ),
+        expect={"safeguards": "stop"},
+        says="no longer asked: `evaluation.loss`",
+    ),
+    Planted(
+        name="an image of a stranger",
+        environment="dev",
+        edits=(
+            (
+                STEPS,
+                '{"Image": parameter("image"), "ModelDataUrl": model}',
+                '{"Image": "registry.example.org/amplify@sha256:" + "0" * 64, "ModelDataUrl": model}',
+            ),
+        ),
+        expect={"exposure": "stop", "promotion": "look"},
+        says="is of registry registry.example.org",
+    ),
+    Planted(
+        name="a model of a stranger",
+        environment="dev",
+        edits=(
+            (
+                STEPS,
+                '{"Image": parameter("image"), "ModelDataUrl": model}',
+                '{"Image": parameter("image"), "ModelDataUrl": "s3://strangers-bucket/model.tar.gz"}',
+            ),
+        ),
+        expect={"exposure": "stop", "promotion": "look"},
+        says="bucket strangers-bucket",
+    ),
+    Planted(
         name="no gate",
         environment="dev",
         edits=(
@@ -74,7 +123,7 @@ TABLE = (
         edits=(
             (STEPS, '{"Name": "image", "Type": "String"}', 'text_parameter("image", "a.registry/amplify-dev:latest")'),
         ),
-        expect={"safeguards": "stop"},
+        expect={"safeguards": "stop", "exposure": "stop"},  # and of a registry that nobody knows
         says="image of a run that names none: nothing → a.registry/amplify-dev:latest",
     ),
     Planted(
@@ -184,7 +233,7 @@ TABLE = (
                 '            endpoint_name=f"{name}-2",\n',
             ),
         ),
-        expect={"destructive": "stop"},
+        expect={"destructive": "stop", "safeguards": "look"},
         says="ModelEndpoint (SageMaker::Endpoint) is replaced",
     ),
     Planted(
