@@ -236,7 +236,7 @@ def test_a_reason_that_excuses_everything_stops(row: tuple[str, str, str], stops
     found = frozenset({PackFinding(pack="p", rule="r", path="prod/x")})
     base = Assembly(stacks={}, assets={}, findings=found, reasons=(known,))
     head = Assembly(stacks={}, assets={}, findings=found, reasons=(known, row))
-    assert ("policy.any_finding" in {one.rule for one in finding_remarks(base, head, [])}) == stops
+    assert ("policy.any_finding" in {one.rule for one in finding_remarks(base, head, ["prod"], [])}) == stops
 
 
 PIN = {
