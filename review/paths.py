@@ -14,19 +14,21 @@ COMMANDS = ("operate", "local_aws")
 """The `amplify` command, which people and workflows deploy and promote by."""
 PACKAGES = ("requirements.txt", "constraints.txt")
 """What synthesises. Both sides are made with what is installed here, so a change of these shows in no template."""
-FOR_DEVELOPERS = ("requirements-dev.txt", "pyproject.toml", ".ci", ".github/zizmor.yml")
-"""What tests and checks run by."""
 WORKFLOWS = ".github/workflows"
-DELIVERED_BY = (WORKFLOWS, "Makefile", "GNUmakefile", "makefile", "package.json", "package-lock.json", ".npmrc")
-"""What runs with the rights to deploy, and is in no template."""
-JUDGES = ("review",)
-"""What the page itself is made by."""
+DELIVERED_BY = (
+    *(".github", "CODEOWNERS", "docs/CODEOWNERS", ".ci"),
+    *("Makefile", "GNUmakefile", "makefile", "package.json", "package-lock.json", ".npmrc"),
+    *("pyproject.toml", "requirements-dev.txt", "model_code/requirements.txt"),
+)
+"""What runs, is installed or says who is asked where things are deployed and checked, and is in no template."""
 PRICES = "stacks/prices.json"
+JUDGES = ("review", "stacks/__init__.py", "stacks/prices.py", PRICES)
+"""What the page itself is made by."""
 APP = "cdk.json"
 RELEASES = "releases"
 """The key of its context that names the folder of pins."""
 
-KNOWN = (*INERT, *DEPLOYED, *COMMANDS, *PACKAGES, *FOR_DEVELOPERS, *DELIVERED_BY, *JUDGES)
+KNOWN = (*INERT, *DEPLOYED, *COMMANDS, *PACKAGES, *DELIVERED_BY, *JUDGES)
 
 
 def is_among(path: str, parts: Sequence[str]) -> bool:
@@ -35,9 +37,14 @@ def is_among(path: str, parts: Sequence[str]) -> bool:
 
 def may_touch_a_template(path: str) -> bool:
     """Whether a synthesis may come out otherwise for it: anything may be imported that is not known to be inert."""
-    if is_among(path, JUDGED_BY):
+    if is_among(path, (*JUDGED_BY, *DEPLOYED)):
         return True
-    return not (is_among(path, (*INERT, *DELIVERED_BY, *JUDGES, *FOR_DEVELOPERS)) or _is_text(path))
+    return not (is_among(path, (*INERT, *DELIVERED_BY, *JUDGES)) or _is_text(path))
+
+
+def is_inert(path: str) -> bool:
+    """Whether nothing that is deployed, and nothing that deploys or judges, reads or runs it."""
+    return is_among(path, INERT) and not is_among(path, (*JUDGED_BY, *DELIVERED_BY))
 
 
 def is_without_a_place(path: str) -> bool:
