@@ -66,8 +66,12 @@ def _by_use(changed: Mapping[str, tuple[Cost, Cost]]) -> Iterator[str]:
         for what in dict.fromkeys([*before.by_use, *after.by_use]):
             if (was := before.by_use.get(what, 0)) != (now := after.by_use.get(what, 0)):
                 counted[f"{what}: {was} → {now}"].append(name)
+    if counted:
+        yield "Of what is paid by use there are more or fewer:"
+        yield ""
     for what, names in counted.items():
         yield f"- {what} ({', '.join(names)})"
+    yield ""
     unit = []
     for row, what in (("s3_gb_month", "a gigabyte in S3 and month"), ("logs_gb", "a gigabyte of logs")):
         price = other(row, "us-east-1")  # type: ignore[arg-type]
