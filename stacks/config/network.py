@@ -29,7 +29,8 @@ LOG_RETENTION_DAYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Settings):
-    """A VPC without a route to the internet. A change of `cidr` or of a zone replaces subnets and what is in them."""
+    """A VPC without a route to the internet. `cidr` and zones are for good: what uses the subnets
+    keeps CloudFormation from replacing them (docs/endpoint-modes.md, "What takes two steps")."""
 
     cidr: str
     """Its addresses, such as 10.20.0.0/20: of a private range, shared out evenly among the zones."""
