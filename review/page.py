@@ -18,7 +18,7 @@ MOST_NAMES = 8
 
 
 LONGEST = 60_000
-"""GitHub takes 65,536 characters for a comment."""
+"""GitHub takes 65,536 characters for a comment, and review-comment.yml adds some."""
 
 
 def page(review: Review) -> str:

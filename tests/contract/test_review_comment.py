@@ -20,6 +20,9 @@ from tests.stacks.synthesis import ROOT
 
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "review-comment.yml").read_text(encoding="utf-8"))
 STEP = WORKFLOW["jobs"]["comment"]["steps"][1]
+PACKAGES = re.findall(r"packages=\((.*)\)", (ROOT / ".github" / "workflows" / "review.yml").read_text("utf-8"))[
+    0
+].split()
 MARK = "<!-- amplify review -->"
 SHA = "c0ffee" * 6 + "c0ff"
 
@@ -32,6 +35,8 @@ class GitHub:
     pulls: list[dict[str, Any]]
     comments: list[dict[str, Any]] = field(default_factory=list)
     files: list[str] = field(default_factory=lambda: ["model_code/serve.py"])
+    moved: dict[str, str] = field(default_factory=dict)
+    """File → where it was."""
 
     def answer(self, method: str, target: str, body: Any) -> Any:
         path, query = urlsplit(target).path, {key: one[0] for key, one in parse_qs(urlsplit(target).query).items()}
@@ -42,6 +47,7 @@ class GitHub:
         elif method == "GET" and (file := re.fullmatch(r"/repos/o/r/pulls/(\d+)/files", path)):
             assert int(file[1]) in [one["number"] for one in self.pulls]
             found = [{"filename": name} for name in self.files]
+            found += [{"filename": now, "previous_filename": was} for now, was in self.moved.items()]
         elif method == "GET" and re.fullmatch(r"/repos/o/r/issues/\d+/comments", path):
             found = self.comments
         elif method == "POST" and (issue := re.fullmatch(r"/repos/o/r/issues/(\d+)/comments", path)):
@@ -220,6 +226,18 @@ def test_a_change_of_what_makes_the_page_is_said_above_it(github: GitHub, folder
     assert "changes what makes or carries this page" in github.comments[0]["body"].split("# Review")[0]
 
 
+def test_a_file_that_is_moved_is_known_by_both_its_names(github: GitHub, folder: Path) -> None:
+    github.files, github.moved = [], {"docs/rules.md": "review/rules.py"}
+    assert run(github, folder).returncode == 0
+    assert "changes what makes or carries this page" in github.comments[0]["body"].split("# Review")[0]
+
+
+def test_more_files_than_github_lists_may_be_anything(github: GitHub, folder: Path) -> None:
+    github.files = [f"docs/{number}.md" for number in range(3_000)]
+    assert run(github, folder).returncode == 0
+    assert "changes what makes or carries this page" in github.comments[0]["body"].split("# Review")[0]
+
+
 def test_whether_code_of_the_pull_request_ran_is_said_above_the_page(github: GitHub, folder: Path) -> None:
     github.files = ["docs/a.md", "releases/prod.json", "README.md"]
     assert run(github, folder).returncode == 0
@@ -229,6 +247,52 @@ def test_whether_code_of_the_pull_request_ran_is_said_above_the_page(github: Git
     above = github.comments[0]["body"].split("# Review")[0]
     assert "while code of the pull request ran" in above
     assert "WARNING" not in above
+
+
+@pytest.mark.parametrize("file", PACKAGES)
+def test_who_judged_is_said_above_the_page(github: GitHub, folder: Path, file: str) -> None:
+    github.files = ["stacks/storage.py", "docs/requirements.txt"]
+    assert run(github, folder).returncode == 0
+    assert "by the base's review, " in github.comments[0]["body"].split("# Review")[0]
+    github.files.append(file)
+    assert run(github, folder).returncode == 0
+    above = github.comments[0]["body"].split("# Review")[0]
+    assert "by the pull request's own review, as it brings other packages" in above
+    assert "WARNING" in above
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("[here](https://evil.example)", "[here]\\(https:\u200b//evil.example)"),
+        ("![](//evil.example/seen.png)", "![]\\(//evil.example/seen.png)"),
+        ("[here][x]\n\n[x]: //evil.example", "[here]\\[x]\n\n[x]\\: //evil.example"),
+        ('<img src="//evil.example">', '&lt;img src="//evil.example">'),
+        ("<!-- the rest is nobody's", "&lt;!-- the rest is nobody's"),
+        ("www.evil.example", "www\u200b.evil.example"),
+    ],
+)
+def test_a_page_leads_nowhere_and_hides_nothing(github: GitHub, folder: Path, written: str, shown: str) -> None:
+    assert run(github, folder, page=f"# Review\n\n{written}").returncode == 0
+    assert github.comments[0]["body"].endswith(f"# Review\n\n{shown}")
+
+
+def test_what_a_page_is_made_of_stays(github: GitHub, folder: Path) -> None:
+    page = (
+        "# Review\n\n| [cost](#cost) | `a` |\n\n<details><summary>all 2</summary>\n\n- \\[b\\] &lt;c&gt;\n\n</details>"
+    )
+    assert run(github, folder, page=page).returncode == 0
+    assert github.comments[0]["body"].endswith(page)
+
+
+def test_a_page_that_is_too_long_is_cut_between_lines_and_folds_are_closed(github: GitHub, folder: Path) -> None:
+    page = "# Review\n\n<details><summary>all</summary>\n\n" + "- a line that is rather long\n" * 4_000
+    assert run(github, folder, page=page).returncode == 0
+    body = github.comments[0]["body"]
+    assert len(body) < 65_536
+    assert body.endswith(
+        "- a line that is rather long\n\n</details>\n\n… and more: the whole page is an artefact of the run."
+    )
 
 
 def test_nobody_is_called_by_an_entity_either(github: GitHub, folder: Path) -> None:
