@@ -32,6 +32,10 @@ class RollBackError(Exception):
     """The deployment failed, and all is as before; the message is the endpoint's FailureReason."""
 
 
+class RollBackFailedError(RollBackError):
+    """The way back failed too: old and new instances answer, as many as there are. As AWS's UpdateRollbackFailed."""
+
+
 @dataclass
 class Traffic:
     """Which fleet answers: `old`, and `share` (0 to 1) of the requests `new`. Replaced as a whole, never changed."""
@@ -71,7 +75,10 @@ class Deployment:
     _deadline: float = 0.0
 
     def run(self) -> None:
-        """Bring the new fleet into service, all of it. The old one is left to the caller. Raises RollBackError."""
+        """Bring the new fleet into service, all of it. The old one is left to the caller.
+
+        Raises RollBackError; RollBackFailedError where the old fleet is not what it was.
+        """
         rolling = self.policy.get("RollingUpdatePolicy")
         policy = rolling or self.policy.get("BlueGreenUpdatePolicy") or DEFAULT["BlueGreenUpdatePolicy"]
         self._deadline = time.monotonic() + policy.get("MaximumExecutionTimeoutInSeconds", LONGEST_SECONDS)
@@ -84,7 +91,10 @@ class Deployment:
         except (ServingError, RollBackError) as error:
             reason = str(error)
             self.rolling_back(reason)
-            self._roll_back(rolling, before)
+            try:
+                self._roll_back(rolling, before)
+            except ServingError as second:
+                raise RollBackFailedError(f"{reason} The way back failed: {second}") from second
             raise RollBackError(reason) from error
 
     def _blue_green(self, policy: Mapping[str, Any]) -> None:

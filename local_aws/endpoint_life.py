@@ -15,7 +15,7 @@ from typing import Any
 
 from local_aws import fleet as fleets
 from local_aws import resources, store
-from local_aws.deployments import Deployment, Progress, RollBackError, Traffic
+from local_aws.deployments import Deployment, Progress, RollBackError, RollBackFailedError, Traffic
 from local_aws.errors import SageMakerError
 from local_aws.fleet import Fleet, InstanceVariant, Variant
 from local_aws.serverless import ServerlessVariant
@@ -230,6 +230,10 @@ def deploy(
     )
     try:
         deployment.run()
+    except RollBackFailedError as error:
+        life.progress = None
+        conclude(scope, name, life, EndpointStatus="UpdateRollbackFailed", FailureReason=str(error))
+        return
     except RollBackError as error:
         life.traffic, life.progress = Traffic(old), None
         conclude(scope, name, life, EndpointStatus="InService", FailureReason=str(error))

@@ -46,7 +46,7 @@ if TYPE_CHECKING:  # torch takes a second or two; /ping answers before
     from amplify_lm.predict import Predictor
 
 MAX_REQUESTS = 256  # in flight
-DRAIN_SECONDS = 25  # SIGKILL comes 30 s after SIGTERM
+DRAIN_SECONDS = 22  # SIGKILL comes 30 s after SIGTERM; the batch that runs by then has the rest
 MAX_ANSWER_NUMBERS = 16 * 1024 * 1024  # float32: 64 MB
 
 Phase = Literal["loading", "ready", "draining"]

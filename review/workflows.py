@@ -64,10 +64,16 @@ def _rights(file: str, name: str, workflows: tuple[Json, Json], jobs: tuple[Json
         yield _remark("workflow.unbound", what)
     if _writes_all(new, job) and not (was and _writes_all(old, was)):
         yield _remark("workflow.writes_all", f"{file}: job {name} may write everything of the repository")
-    given, was_given = job.get("with"), was.get("with")
+    given, was_given = _given(job), _given(was)
     if was and "uses" in job and given != was_given and _takes_roles(new, job):
         what = f"{file}: job {name} calls {quoted(job['uses'])} with {quoted(given)}, and did with {quoted(was_given)}"
         yield _remark("workflow.given", what)
+
+
+def _given(job: Json) -> Json:
+    """What a workflow that is called gets."""
+    told = job.get("with")
+    return told if isinstance(told, dict) else {}
 
 
 def _failures(file: str, name: str, was: Json, job: Json) -> Iterator[Remark]:

@@ -218,7 +218,7 @@ class EndpointStack(cdk.Stack):
     def _container_role(self, id: str, release: Release) -> ServiceRole:
         """A role of one released model. The modes add their own."""
         role = ServiceRole(self, id, description="Fetches the one released model and serves it")
-        role.read_object(self._storage.artifact_bucket, release.artifact_key)
+        role.read_released(self._storage.artifact_bucket, release.artifact_key)
         self._let_serve(role)
         return role
 

@@ -15,7 +15,10 @@ from stacks.constructs.service_role import ServiceRole
 from stacks.storage import StorageStack
 from stacks.vpc_config import VpcConfig
 
-PROJECT = ("model_code", "operate/__init__.py", "operate/client.py")  # what runs with no more than a notebook has
+PROJECT = (  # what runs with no more than a notebook has
+    *("model_code", "operate/__init__.py", "operate/client"),
+    *("operate/portions.py", "operate/batch_tasks.py", "operate/batch_records.py", "operate/errors.py"),
+)
 
 
 class WorkbenchStack(cdk.Stack):

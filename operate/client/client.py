@@ -11,7 +11,6 @@ import boto3
 import numpy as np
 from botocore.config import Config
 from numpy.typing import NDArray
-from rich.progress import track
 
 from operate.batch_tasks import Question
 from operate.portions import portions
@@ -212,7 +211,11 @@ class AmplifyClient:
                 own_wait_s = min(2 * own_wait_s, LONGEST_WAIT_S)
 
     def _watched(self, answers: Any, total: int, task: str) -> Any:
-        return track(answers, description=task, total=total) if self._progress is True and total > 1 else answers
+        if self._progress is not True or total < 2:
+            return answers
+        from rich.progress import track  # not everybody who asks has it, as in a notebook
+
+        return track(answers, description=task, total=total)
 
     def _tell(self, done: int, total: int) -> None:
         if callable(self._progress):

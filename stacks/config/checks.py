@@ -57,14 +57,14 @@ def not_a_schedule(field: str, value: object) -> Iterable[str]:
         yield from _not_cron(field, value, found[2].split(" "))
 
 
-_CRON_FIELD = r"(\*|{value}(-{value})?)(/\d+)?(,(\*|{value}(-{value})?)(/\d+)?)*"
+_CRON_FIELD = r"(\*|{value}(-{value})?)(/[1-9]\d*)?(,(\*|{value}(-{value})?)(/[1-9]\d*)?)*"
 _CRON_VALUES = {  # field → one value of it, and whether `?` may stand for "any"
     "minute": (r"[0-5]?\d", False),
     "hour": (r"([01]?\d|2[0-3])", False),
-    "day": (r"(L|[12]?\dW?|3[01]W?)", True),
+    "day": (r"(L|(0?[1-9]|[12]\d|3[01])W?)", True),
     "month": (r"(0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)", False),
     "day of week": (r"([1-7]|SUN|MON|TUE|WED|THU|FRI|SAT)(L|#[1-5])?", True),
-    "year": (r"(19|20|21)\d\d", False),
+    "year": (r"(20|21)\d\d", False),
 }
 
 
@@ -76,5 +76,9 @@ def _not_cron(field: str, value: object, given: list[str]) -> Iterable[str]:
         pattern = _CRON_FIELD.format(value=one)
         if not (optional and text == "?") and re.fullmatch(pattern, text) is None:
             yield f"{field} is {value!r}: {text!r} is no {name} of a cron expression"
+        elif text.count("#") > 1:
+            yield f"{field} is {value!r}: {text!r} names two days by #; give one"
+        elif backwards := [one for one in re.findall(r"(\d+)-(\d+)", text) if int(one[0]) > int(one[1])]:
+            yield f"{field} is {value!r}: {'-'.join(backwards[0])} runs backwards; give the smaller {name} first"
     if [given[2], given[4]].count("?") != 1:
         yield f"{field} is {value!r}: give ? for one of day and day of week, and the other one a value"

@@ -20,6 +20,7 @@ from stacks.deep_learning_containers import registry_account
 from stacks.instance_types import has_gpu
 from stacks.regions import REGIONS
 
+OTHER_PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe-", "eusc-")
 NAME = r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?"  # AWS takes no name of an endpoint that ends in a hyphen
 
 MAY_LACK_A_NETWORK = ("local", "dev")
@@ -83,10 +84,15 @@ class Environment(Settings):
         )
         if self.name == "delivery":
             yield "name is 'delivery': that is the stage of the accounts themselves; give another"
-        yield from not_matching("account", self.account, r"\d{12}", "the twelve digits of an AWS account")
+        yield from not_matching("account", self.account, r"[0-9]{12}", "the twelve digits of an AWS account")
         if self.region not in [*REGIONS]:  # of any type, one that cannot be in a set too
             near = difflib.get_close_matches(str(self.region), REGIONS, n=3) or ["eu-central-1"]
             yield f"region is {self.region!r}: give a region that SageMaker is in, such as {', '.join(near)}"
+        elif self.region.startswith(OTHER_PARTITIONS):
+            yield (
+                f"region is {self.region!r}, of a partition in which services, ARNs and limits of policies are others: "
+                "nothing here was made for it; give a region of partition aws, such as eu-central-1"
+            )
         ceiling: object = self.monthly_ceiling_usd
         number = isinstance(ceiling, int | float) and not isinstance(ceiling, bool)
         if ceiling is not None and not (number and 0 < ceiling < float("inf")):  # type: ignore[operator]
@@ -237,7 +243,7 @@ class Environment(Settings):
 
     def _addresses_wanted(self) -> int:
         """Of one zone, should all be placed there: a run, the notebook, and the endpoint's old and new fleet."""
-        training = self.training.instance_count if self.training is not None else 0
+        training = self.training.most_instances if self.training is not None else 0
         drift = 1 if self.monitoring.drift else 0
         notebook = 1 if self.workbench else 0
         return ADDRESSES_PER_INSTANCE * (training + drift + 2 * self.endpoint.most_instances) + notebook

@@ -17,6 +17,7 @@ INTERFACE_ENDPOINTS: tuple[InterfaceEndpoint, ...] = get_args(InterfaceEndpoint)
 
 LARGEST_VPC, SMALLEST_SUBNET = 16, 28  # prefix lengths that Amazon VPC accepts, for a VPC as for a subnet
 RESERVED_ADDRESSES = 5  # of each subnet, by AWS
+DOCKERS = ipaddress.IPv4Network("172.17.0.0/16")  # its bridge's own default: what lies there is not found from inside
 PRIVATE_RANGES = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
 
 # The retention times that CloudWatch Logs knows (PutRetentionPolicy in its API reference).
@@ -28,7 +29,8 @@ LOG_RETENTION_DAYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Settings):
-    """A VPC without a route to the internet. A change of `cidr` or of a zone replaces subnets and what is in them."""
+    """A VPC without a route to the internet. `cidr` and zones are for good: what uses the subnets
+    keeps CloudFormation from replacing them (docs/endpoint-modes.md, "What takes two steps")."""
 
     cidr: str
     """Its addresses, such as 10.20.0.0/20: of a private range, shared out evenly among the zones."""
@@ -101,6 +103,8 @@ class Network(Settings):
             yield f"cidr is {cidr!r}, a size that Amazon VPC refuses: {wanted}"
         elif not any(given.subnet_of(private) for private in PRIVATE_RANGES):
             yield f"cidr is {cidr!r}, which belongs to somebody on the internet: {wanted}"
+        elif given.overlaps(DOCKERS):
+            yield f"cidr is {cidr!r}, and docker has {DOCKERS} on SageMaker's machines: {wanted}"
 
     def _faults_of_zones(self) -> Iterable[str]:
         for zone in self.availability_zones:

@@ -63,8 +63,8 @@ def role_faults(field: str, given: object, policy: str) -> Iterable[str]:
                 f"{field} holds {role}: IAM lets nobody attach policies to this role; "
                 f"name the policy {policy} in its permission set"
             )
-    if len(set(map(str, given))) < len(given):
-        yield f"{field} is {given}: give each once"
+    if len({role_name(str(role)) for role in given}) < len(given):
+        yield f"{field} is {given}: give each once, by its name or its ARN"
 
 
 def role_account(role: str) -> str | None:

@@ -35,7 +35,8 @@ def _places(environments: Iterable[object]) -> Iterable[tuple[str, object]]:
     """Each with its name, or with its position where the name is no name."""
     for position, given in enumerate(environments, start=1):
         name = getattr(given, "name", None)
-        yield name if isinstance(name, str) and re.fullmatch(NAME, name) else f"environment {position}", given
+        sound = isinstance(name, str) and re.fullmatch(NAME, name) and name != "delivery"  # a place of its own
+        yield str(name) if sound else f"environment {position}", given
 
 
 def _shared(environments: list[Environment]) -> Iterable[str]:

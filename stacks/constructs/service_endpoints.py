@@ -57,6 +57,8 @@ class ServiceEndpoints(Construct):
         allow = self._allow
         groups = [arn("logs", f"log-group:{start}*") for start in ("/aws/sagemaker/", f"{name}-")]
         pull = [allow(PULL, arn("ecr", f"repository/{name}")), allow(("ecr:GetAuthorizationToken",), "*")]
+        # Whoever starts a run names the digest of its image, and looks it up first: from a notebook, through here.
+        look_up = allow(("ecr:DescribeImages",), arn("ecr", f"repository/{name}"))
         return {
             "sagemaker.api": [allow(("sagemaker:*",), "*", resource_account=self._account)],
             "sagemaker.runtime": [
@@ -87,7 +89,7 @@ class ServiceEndpoints(Construct):
                     "*",  # AWS defines these without a resource
                 )
             ],
-            "ecr.api": pull,
+            "ecr.api": [*pull, look_up],
             "ecr.dkr": pull,
             "sts": [
                 allow(("sts:GetCallerIdentity",), "*"),

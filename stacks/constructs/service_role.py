@@ -4,6 +4,8 @@ The wildcards that AWS itself forces are explained below; every other `*` ends a
 writes.
 """
 
+import hashlib
+
 import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
@@ -11,7 +13,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
-from constructs import Construct, IConstruct
+from constructs import Construct, DependencyGroup, IDependable
 
 from stacks.vpc_config import VpcConfig
 
@@ -28,11 +30,12 @@ class ServiceRole(iam.Role):
         # Lambda says nothing about whose function it is when it takes a role, and takes none of another account.
         whose = {} if service == LAMBDA else {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}}
         super().__init__(scope, id, description=description, assumed_by=iam.ServicePrincipal(service, conditions=whose))
+        self._of_releases: list[iam.Policy] = []
 
     @property
-    def policy(self) -> IConstruct:
+    def policy(self) -> IDependable:
         """What the role may do. CloudFormation makes it beside the role's users unless they depend on it."""
-        return self.node.find_child("DefaultPolicy")
+        return DependencyGroup(self.node.find_child("DefaultPolicy"), *self._of_releases)
 
     def read(self, bucket: s3.IBucket, *prefixes: str) -> None:
         """Objects below the prefixes, and the list of them."""
@@ -48,6 +51,16 @@ class ServiceRole(iam.Role):
     def read_object(self, bucket: s3.IBucket, key: str) -> None:
         """Exactly one object."""
         self._allow(["s3:GetObject"], [bucket.arn_for_objects(key)])
+
+    def read_released(self, bucket: s3.IBucket, key: str) -> None:
+        """Exactly one object, the released model, by a policy of this release.
+
+        CloudFormation makes the next one before it changes the endpoint, and takes this one away when all is done: an
+        update that is rolled back starts instances of the old model, which have to read it still.
+        """
+        release = hashlib.sha256(key.encode()).hexdigest()[:8]
+        statement = iam.PolicyStatement(actions=["s3:GetObject"], resources=[bucket.arn_for_objects(key)])
+        self._of_releases.append(iam.Policy(self, f"Model{release}", statements=[statement], roles=[self]))
 
     def read_input(self, bucket: s3.IBucket, key: str) -> None:
         """Exactly one object, as the input of a job: SageMaker lists what begins with its name before it fetches it."""

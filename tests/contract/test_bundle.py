@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stacks.bundle import archive
+from stacks.workbench import PROJECT
 from tests.stacks.synthesis import ROOT, assembly, templates
 
 MODEL_CODE = ROOT / "model_code"
@@ -59,3 +60,42 @@ def test_the_bundle_runs_where_nothing_else_of_the_project_is(tmp_path: Path) ->
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+WITH_WHAT_A_NOTEBOOK_HAS = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("aws_cdk", "environments", "local_aws", "rich", "stacks", "typer", "yaml"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+sys.path.insert(0, ".")
+from operate.client import AmplifyClient
+import operate
+assert operate.__file__.startswith(sys.argv[1]), operate.__file__
+AmplifyClient("amplify-dev", runtime=object())
+"""
+
+
+def test_the_client_of_a_notebook_runs_with_what_is_there(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.zip"
+    bundle.write_bytes(archive(ROOT, PROJECT))
+    code = tmp_path / "code"
+    zipfile.ZipFile(bundle).extractall(code)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", WITH_WHAT_A_NOTEBOOK_HAS, str(code)],
+        cwd=code,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_part_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "there.py").write_text("")
+    with pytest.raises(ValueError, match=r"has no gone\.py, lost: what is shipped"):
+        archive(tmp_path, ("there.py", "gone.py", "lost"))

@@ -7,7 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from environments import LOCAL
-from stacks.config import Async, Batch, Capture, Drift, Environment, Monitoring, RealTime, Serverless, WorkingHours
+from stacks.config import (
+    Async,
+    Batch,
+    Capture,
+    Drift,
+    Environment,
+    Monitoring,
+    RealTime,
+    Rolling,
+    Serverless,
+    WorkingHours,
+)
 from stacks.config.delivery import BOUNDARY
 
 FAR = f"{datetime.now(UTC) + timedelta(days=3):%a}".upper()  # a day on which nothing comes due while a test runs
@@ -25,5 +36,14 @@ SETTINGS: dict[str, Environment] = {
     "async": replace(LOCAL, endpoint=Async(instance_type="ml.m5.xlarge", allow_cpu=True, min_instances=1)),
     "serverless": replace(LOCAL, endpoint=Serverless(memory_mb=4096)),
     "batch": replace(LOCAL, endpoint=Batch(instance_type="ml.m5.xlarge", named_packages=True)),
+    "rolling": replace(
+        LOCAL,
+        endpoint=RealTime(
+            instance_type="ml.m5.xlarge",
+            min_instances=2,
+            max_instances=2,
+            deployment=Rolling(batch_percent=50, wait_minutes=3),
+        ),
+    ),
     "bounded": replace(REALTIME, permissions_boundary=BOUNDARY),
 }

@@ -186,6 +186,24 @@ def test_an_alarm_that_rings_takes_the_new_model_back_while_the_old_one_answers(
     assert endpoint["ProductionVariants"][0]["CurrentInstanceCount"] == 2
 
 
+def test_a_way_back_that_fails_too_ends_in_a_state_that_says_so(aws, create_endpoint, serving_image, alarm):
+    name = create_endpoint("old", InitialInstanceCount=2)
+    before = described(aws, name)["EndpointConfigName"]
+    [variant] = aws("sagemaker").describe_endpoint_config(EndpointConfigName=before)["ProductionVariants"]
+    model = aws("sagemaker").describe_model(ModelName=variant["ModelName"])["PrimaryContainer"]["ModelDataUrl"]
+    config, rings = make_config(aws, serving_image, "new", InitialInstanceCount=2), alarm(name)
+    update(aws, name, config, rolling(percent(50), wait=8, alarms=[rings]))
+    assert wait_until(lambda: stage(aws, name) == ("Baking", 2), 60)  # an old instance has gone
+    bucket, _, key = model.removeprefix("s3://").partition("/")
+    aws("s3").delete_object(Bucket=bucket, Key=key)  # and cannot come back
+    aws("cloudwatch").set_alarm_state(AlarmName=rings, StateValue="ALARM", StateReason="a test")
+    assert wait_until(lambda: described(aws, name)["EndpointStatus"] == "UpdateRollbackFailed", 60)
+    assert ask(aws, name) in (b"old x", b"new x")
+    reason = described(aws, name)["FailureReason"]
+    assert "is in ALARM" in reason
+    assert "The way back failed:" in reason
+
+
 def test_an_alarm_may_watch_the_new_fleet_alone(aws, create_endpoint, serving_image):
     name = create_endpoint("failing", InitialInstanceCount=2)
     config = make_config(aws, serving_image, "good", InitialInstanceCount=2)

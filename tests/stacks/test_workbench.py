@@ -74,6 +74,7 @@ def test_what_does_not_fit_the_environment_is_refused(changed: dict[str, Any], m
         (("a b",), "trainers is 'a b': give the name or the ARN of an IAM role"),
         ("admin", "trainers is 'admin': give a tuple"),
         (("a", "a"), "trainers is ('a', 'a'): give each once"),
+        (("a", "arn:aws:iam::111111111111:role/a"), "give each once, by its name or its ARN"),
         (("AWSReservedSSO_Train_1",), "name the policy amplify-<env>-trainer in its permission set"),
     ],
 )
