@@ -129,7 +129,7 @@ def _also(review: Review) -> Iterator[str]:
     if not groups:
         return
     yield ""
-    yield f"<details><summary>{len(groups)} smaller things</summary>"
+    yield f"<details><summary>{len(groups)} smaller thing{'s' if len(groups) > 1 else ''}</summary>"
     yield ""
     for group in groups:
         place = where(review, group.environments, group.stack)

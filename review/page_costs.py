@@ -23,9 +23,11 @@ def costs_section(review: Review) -> Iterator[str]:
     yield ""
     yield "| a month | at least | expected | at most |"
     yield "|---|---|---|---|"
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, (before, after) in changed.items():
-        cells = [_pair(before.total(member), after.total(member)) for member in ("low", "expected", "most")]
-        yield f"| **{name}** | {' | '.join(cells)} |"
+        alike[tuple(_pair(before.total(one), after.total(one)) for one in ("low", "expected", "most"))].append(name)
+    for sums, names in alike.items():
+        yield f"| **{', '.join(names)}** | {' | '.join(sums)} |"
     lines: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, pair in changed.items():
         for was, now in differing(*pair).values():

@@ -14,6 +14,7 @@ from review.rules import LEVELS, Area, Level, area, level
 
 MARKS: dict[Level, str] = {"ok": "🟢 ok", "look": "🟡 look", "stop": "🔴 stop"}
 _MAY = re.compile(r"(.{1,100}? may) (?!no longer)(.+)")
+_FRESH = "a new reason, for "
 _REASON = re.compile(r"(.+): (“[^”]+”)")
 
 
@@ -79,11 +80,11 @@ def bullets(review: Review, groups: Sequence[Group]) -> Iterator[str]:
             yield from _details(group, "  ")
             continue
         of_reason = len(key) == 2
-        yield (
-            f"- {mark} {escaped(str(key[-1]))}, given for" if of_reason else f"- {mark} {place}{escaped(str(key[-1]))}"
-        )
+        fresh = "a new reason" if any(rest.startswith(_FRESH) for _, rest in members) else "reason"
+        said = f"{fresh}: {key[-1]}" if of_reason else str(key[-1])
+        yield f"- {mark} {'' if of_reason else place}{escaped(said)}"
         for member, rest in members:
-            yield f"  - {_place(review, member) if of_reason else ''}{escaped(rest)}"
+            yield f"  - {_place(review, member) if of_reason else ''}{escaped(rest.removeprefix(_FRESH))}"
             yield from _details(member, "    ")
 
 

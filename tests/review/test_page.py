@@ -80,7 +80,7 @@ def test_what_one_reason_excuses_stands_below_it() -> None:
         remark("policy.new_reason", "IAM5 at Trainer, 2 times: “Names change”", details=("a", "b")),
     ]
     text = page(review(*reasons))
-    assert "\n- 🟡 “Names change”, given for\n  - a new reason, for any model\n  - **prod · storage**: IAM5" in text
+    assert "\n- 🟡 a new reason: “Names change”\n  - any model\n  - **prod · storage**: IAM5" in text
     assert "\n    <details><summary>all 2</summary>\n\n    - a\n    - b\n\n    </details>" in text
 
 
@@ -173,6 +173,9 @@ def test_every_rule_is_used_and_every_rule_that_is_used_is_weighed() -> None:
     }
     assert {rule for rule in rules.RULES if f'"{rule}"' not in source} <= made
     assert made <= set(rules.RULES)
+    kinds = "|".join({rule.split(".")[0] for rule in rules.RULES})
+    said = set(re.findall(rf'"((?:{kinds})\.[a-z_]+)"', source))
+    assert said <= {*rules.RULES, "promotion.loss_margin", "promotion.source"}  # these are settings
     for which, weight in rules.RULES.values():
         assert which in rules.AREAS
         assert weight in rules.LEVELS
