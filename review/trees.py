@@ -100,15 +100,16 @@ def blobs_on_disk(repository: Path, root: Path, parts: Sequence[str]) -> dict[st
 
 @contextmanager
 def laid_out(repository: Path, side: Side) -> Iterator[Path]:
-    """All files of a tree in a temporary folder. Not by `git archive`: the tree's own .gitattributes tell that what to
-    leave out."""
+    """All files of a tree in a temporary folder, as a checkout of it lays them out, by its own .gitattributes. Not by
+    `git archive`, which these can tell what to leave out."""
     with (
         tempfile.TemporaryDirectory(prefix="amplify-review-") as folder,
         tempfile.TemporaryDirectory(prefix="amplify-review-index-") as index,
     ):
-        environ = {"GIT_INDEX_FILE": str(Path(index) / "index")}
-        _git(repository, "read-tree", side.tree, environ=environ)
-        _git(repository, "checkout-index", "--all", f"--prefix={folder}/", environ=environ)
+        directory = _git(repository, "rev-parse", "--absolute-git-dir")
+        environ = {"GIT_DIR": directory, "GIT_WORK_TREE": folder, "GIT_INDEX_FILE": str(Path(index) / "index")}
+        _git(Path(folder), "read-tree", side.tree, environ=environ)
+        _git(Path(folder), "checkout-index", "--all", environ=environ)
         yield Path(folder)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from review.synthesis import MOST_REMEMBERED
-from review.trees import changed_paths, side
+from review.trees import changed_paths, laid_out, side
 from tests.review.histories import commit, git, review
 from tests.review.workshop import ROOT, edit
 
@@ -60,6 +60,21 @@ def test_what_git_would_leave_out_of_an_archive_is_reviewed(repository: Path, tm
     page = (tmp_path / "review.md").read_text()
     assert "AlarmsLatency: rings at 2e+06 → 2e+07" in page
     assert ".gitattributes: nobody has said what such files do" in page
+
+
+def test_files_are_laid_out_as_a_checkout_of_that_side_has_them(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--initial-branch", "plain")
+    (tmp_path / "words.txt").write_text("caf\u00e9\n", encoding="utf-8")
+    commit(tmp_path, "Words")
+    git(tmp_path, "switch", "--quiet", "--create", "encoded")
+    (tmp_path / ".gitattributes").write_text("words.txt working-tree-encoding=UTF-16LE\n")
+    git(tmp_path, "add", ".gitattributes")
+    git(tmp_path, "commit", "--quiet", "--message", "Otherwise")
+    for lies_there in ("plain", "encoded"):
+        git(tmp_path, "switch", "--quiet", "--force", lies_there)
+        for branch, encoding in (("plain", "utf-8"), ("encoded", "utf-16-le")):
+            with laid_out(tmp_path, side(tmp_path, branch)) as folder:
+                assert (folder / "words.txt").read_bytes() == "caf\u00e9\n".encode(encoding)
 
 
 def test_what_the_program_itself_adds_is_reviewed_and_another_program_is_a_stop(
