@@ -18,6 +18,7 @@ from review.paths import (
     is_among,
     is_inert,
     is_without_a_place,
+    takes_the_place_of,
 )
 from review.remarks import Remark
 from review.trees import Side, content, names_below, new_links
@@ -60,6 +61,9 @@ def beside_templates(
     if paths := [path for path in changed if is_among(path, JUDGES) and path != PRICES]:
         rule, by = JUDGED[judge]
         yield _remark(rule, f"{_listed(paths)} changed, which judges changes: {by}; read the difference")
+    for path in changed:
+        if (place := takes_the_place_of(path)) and content(repository, head, path) is not None:
+            yield _remark("policy.takes_a_place", f"{path} is read in place of {place} by whatever runs here")
     if strange := [path for path in changed if is_without_a_place(path)]:
         what = f"{_listed(strange)}: nobody has said what such files do, and Python or a tool may run them; read them"
         yield _remark("policy.strange_file", what)

@@ -1,6 +1,9 @@
 """What a changed file can do, by where it lies. Whatever has no place here is synthesised with, and said."""
 
+import importlib.metadata
+import sys
 from collections.abc import Sequence
+from functools import cache
 
 INERT = ("docs", "tests", "bench", "LICENSE", "NOTICE", ".gitignore")
 """What nothing that is deployed, and nothing that deploys, reads or runs; as the Markdown beside them."""
@@ -28,6 +31,8 @@ APP = "cdk.json"
 RELEASES = "releases"
 """The key of its context that names the folder of pins."""
 
+CUSTOMISE = ("sitecustomize", "usercustomize")
+
 KNOWN = (*INERT, *DEPLOYED, *COMMANDS, *PACKAGES, *DELIVERED_BY, *JUDGES)
 
 
@@ -50,6 +55,27 @@ def is_inert(path: str) -> bool:
 def is_without_a_place(path: str) -> bool:
     """Whether nobody has said what such a file does: it may be imported in place of one of ours, or run by a tool."""
     return not (is_among(path, KNOWN) or _is_text(path))
+
+
+def takes_the_place_of(path: str) -> str | None:
+    """What make or Python would read in place of, if there were such a file."""
+    if path in ("GNUmakefile", "makefile"):
+        return "the Makefile"
+    top = path.partition("/")[0]
+    module = top.partition(".")[0]
+    is_module = "/" in path or top.endswith((".py", ".so", ".pyc"))
+    if top in KNOWN or not is_module:
+        return None
+    if module in {*(part.removesuffix(".py") for part in KNOWN), *CUSTOMISE}:
+        return f"the project's {module}" if module not in CUSTOMISE else "Python's own beginning"
+    if module in sys.stdlib_module_names or module in _installed():
+        return f"the library {module}"
+    return None
+
+
+@cache
+def _installed() -> frozenset[str]:
+    return frozenset(importlib.metadata.packages_distributions())
 
 
 def _is_text(path: str) -> bool:

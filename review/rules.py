@@ -184,6 +184,7 @@ RULES: dict[str, tuple[Area, Level]] = {
     "policy.error": ("policy", "stop"),
     "policy.unexplained": ("policy", "stop"),
     "policy.app": ("policy", "stop"),
+    "policy.takes_a_place": ("policy", "stop"),
     "policy.judges_itself": ("policy", "stop"),
     "policy.any_finding": ("policy", "stop"),
     "policy.packages": ("policy", "look"),
