@@ -19,7 +19,9 @@ def test_a_change_of_comments_is_three_lines(repository: Path, tmp_path: Path) -
     assert (done.returncode, done.stderr) == (0, "")
     lines = (tmp_path / "review.md").read_text().splitlines()
     assert lines[0] == "# Infrastructure review: 🟢 ok"
-    assert lines[1].endswith(f"→ `comment {head[:8]}`: nothing that is deployed changes.")
+    assert lines[1].endswith(
+        f"→ `comment {head[:8]}`, judged by a review of neither side: nothing that is deployed changes."
+    )
     assert lines[2:] == ["Compared: every template of local, dev, staging, prod, delivery."]
 
 
@@ -47,8 +49,8 @@ def test_only_what_is_touched_is_synthesised_and_only_once(repository: Path, tmp
         "settings"
     ]
     page = (tmp_path / "review.md").read_text()
-    assert "no release is pinned in prod: their endpoints are those of a stand-in model" in page
-    assert "AlarmsLatency: rings at 2e+06 → 2e+07" in page
+    assert "no release is pinned: endpoints are those of a stand-in model" in page
+    assert "AlarmsLatency: rings at 2,000,000 → 20,000,000 microseconds" in page
 
     cache = repository.parent / "cache"
     there = {path: path.stat().st_mtime_ns for path in cache.iterdir()}

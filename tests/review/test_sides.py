@@ -58,7 +58,7 @@ def test_what_git_would_leave_out_of_an_archive_is_reviewed(repository: Path, tm
     done = review(repository, tmp_path, "--base", "main", "--head", "attributes")
     assert (done.returncode, done.stderr) == (0, "")
     page = (tmp_path / "review.md").read_text()
-    assert "AlarmsLatency: rings at 2e+06 → 2e+07" in page
+    assert "AlarmsLatency: rings at 2,000,000 → 20,000,000 microseconds" in page
     assert ".gitattributes: nobody has said what such files do" in page
 
 
@@ -139,7 +139,7 @@ def test_whoever_changes_the_rules_is_judged_by_those_before(repository: Path, t
     page = (tmp_path / "review.md").read_text()
     assert page.startswith("# Infrastructure review: 🟡 look\n")
     assert "review/page.py and review/rules.py changed, which judges changes: the base's code made this page" in page
-    assert "AlarmsLatency: rings at 2e+06 → 2e+07" in page
+    assert "AlarmsLatency: rings at 2,000,000 → 20,000,000 microseconds" in page
     assert json.loads((tmp_path / "review.json").read_text())["judge"] == "base"
 
 
