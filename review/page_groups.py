@@ -91,7 +91,7 @@ def bullets(review: Review, groups: Sequence[Group]) -> Iterator[str]:
 def has_short_arns(review: Review) -> bool:
     """Whether the page writes any."""
     texts = ((text, one.environment) for one in review.remarks for text in (one.what, *one.details))
-    return any(_briefly(review, text, environment) != text for text, environment in texts)
+    return any(_with_short_arns(review, text, environment) != text for text, environment in texts)
 
 
 def _place(review: Review, group: Group) -> str:
@@ -115,6 +115,13 @@ def _worth(what: str) -> float:
 
 
 def _briefly(review: Review, text: str, environment: str) -> str:
+    """In fewer words, where it is about the environment's own account."""
+    account = re.escape(review.places.get(environment, ("?",))[0])
+    ours = rf"\baws:PrincipalAccount is (?:{account}|<accountid>)(?=; |, | on |$)"
+    return _with_short_arns(review, re.sub(ours, "the caller is of this account", text), environment)
+
+
+def _with_short_arns(review: Review, text: str, environment: str) -> str:
     """ARNs of the environment's own account and region without these: what is left with an account is another's."""
     if environment not in review.places:
         return text

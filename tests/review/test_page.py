@@ -67,6 +67,15 @@ def test_arns_of_the_environment_itself_are_short_and_those_of_others_are_not() 
     assert "service:thing" not in page(review(remark("permissions.new", f"on {theirs}")))
 
 
+def test_callers_of_the_own_account_are_called_so_and_no_others() -> None:
+    def shown(account: str) -> str:
+        return page(review(remark("exposure.new_grant", f"x may y, where aws:PrincipalAccount is {account}; z is 1")))
+
+    assert "x may y, where the caller is of this account; z is 1" in shown("333333333333")
+    for others in ("444444444444", "333333333333 or 444444444444", "3333333333331"):
+        assert f"where aws:PrincipalAccount is {others}; z" in shown(others)
+
+
 def test_what_one_role_may_do_stands_below_its_name() -> None:
     text = page(review(*(remark("permissions.new", f"Trainer may {one}") for one in ("read", "write"))))
     assert "\n- 🟡 **prod · storage**: Trainer may\n  - read\n  - write\n" in text
