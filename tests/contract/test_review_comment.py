@@ -245,7 +245,7 @@ def test_whether_code_of_the_pull_request_ran_is_said_above_the_page(github: Git
     github.files = ["docs/a.md", "stacks/storage.py"]
     assert run(github, folder).returncode == 0
     above = github.comments[0]["body"].split("# Review")[0]
-    assert "while code of the pull request ran" in above
+    assert "[!NOTE]\n> Code of this pull request ran while the page was made" in above
     assert "WARNING" not in above
 
 
@@ -253,7 +253,7 @@ def test_whether_code_of_the_pull_request_ran_is_said_above_the_page(github: Git
 def test_who_judged_is_said_above_the_page(github: GitHub, folder: Path, file: str) -> None:
     github.files = ["stacks/storage.py", "docs/requirements.txt"]
     assert run(github, folder).returncode == 0
-    assert "by the base's review, " in github.comments[0]["body"].split("# Review")[0]
+    assert "by the base's review" in github.comments[0]["body"].split("# Review")[0]
     github.files.append(file)
     assert run(github, folder).returncode == 0
     above = github.comments[0]["body"].split("# Review")[0]
