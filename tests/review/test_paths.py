@@ -1,8 +1,11 @@
 """What a changed file can do, by where it lies."""
 
+import subprocess
+
 import pytest
 
 from review.paths import is_inert, is_without_a_place, may_touch_a_template, takes_the_place_of
+from tests.review.workshop import ROOT
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,10 @@ def test_what_has_two_places_counts_in_both(path: str) -> None:
 def test_owners_below_documents_are_not_inert() -> None:
     assert is_inert("docs/review.md")
     assert not is_inert("docs/CODEOWNERS")
+
+
+def test_every_file_of_the_project_has_a_place() -> None:
+    told = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], check=True, capture_output=True, text=True).stdout
+    files = [path for path in told.split("\0") if path]
+    assert "review/paths.py" in files
+    assert [path for path in files if is_without_a_place(path) or takes_the_place_of(path)] == []

@@ -27,13 +27,13 @@ from tests.review.workshop import ROOT, edit
         ("requirements-dev.txt", "broadening", "what deploys and checks runs by it"),
         ("docs/CODEOWNERS", "broadening", "what deploys and checks runs by it"),
         ("review/rules.py", "policy", "which judges changes: code of neither side made this page"),
-        ("sitecustomize.py", "policy", "nobody has said what such files do"),
+        ("GNUmakefile", "policy", "GNUmakefile is read in place of the Makefile by whatever runs here"),
     ],
 )
 def test_what_deploys_and_what_judges_is_reviewed_although_no_template_shows_it(
     repository: Path, tmp_path: Path, path: str, area: str, says: str
 ) -> None:
-    branch = f"other-{path.replace('/', '-')}"
+    branch = f"other-{area}-{path.replace('/', '-')}"
     git(repository, "switch", "--quiet", "--create", branch, "main")
     (repository / path).parent.mkdir(parents=True, exist_ok=True)
     (repository / path).write_text("another\n")
