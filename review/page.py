@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from review.compare import Review
 from review.judge import Judge
@@ -40,6 +41,9 @@ def _lines(review: Review) -> Iterator[str]:
         first, *faults = review.refusal.splitlines()
         yield f"{_between(review)}: there is nothing to compare. {escaped(first)}"
         yield from (f"- {escaped(fault.strip())}" for fault in faults)
+        beside = replace(review, remarks=[one for one in review.remarks if one.rule != "policy.refused"])
+        for which in AREAS:
+            yield from _section(beside, which)
         return
     if review.is_empty:
         yield f"{_between(review)}: nothing that is deployed changes."

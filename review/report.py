@@ -94,13 +94,13 @@ def review_of(request: Request, base: Side, head: Side, changed: Sequence[str]) 
     names = _name(base), _name(head)
     repository = request.repository
     judge = judge_of(repository, base, head)
+    beside = [*beside_templates(repository, base, head, changed, judge)]
     try:
         before, after, environments = synthesise_both(repository, base, head, changed, request.cache)
     except RefusedError as error:
         remark = Remark(rule="policy.refused", environment="", stack="", what=str(error))
-        return Review(base=names[0], head=names[1], remarks=[remark], refusal=str(error), judge=judge)
+        return Review(base=names[0], head=names[1], remarks=[remark, *beside], refusal=str(error), judge=judge)
     result = compare(before, after, environments, names, NODE_MODULES)
-    beside = beside_templates(repository, base, head, changed, judge)
     return replace(result, remarks=[*result.remarks, *beside], judge=judge)
 
 

@@ -168,6 +168,14 @@ def test_a_refusal_says_what_was_refused() -> None:
     assert "no such setting" in text
 
 
+def test_what_stands_beside_the_templates_is_said_of_a_refusal_too() -> None:
+    refused = Remark(rule="policy.refused", environment="", stack="", what="head b cannot be synthesised")
+    lost = Remark(rule="workflow.approval_lost", environment="", stack="", what="nobody is waited for")
+    text = page(Review(base="a", head="b", remarks=[refused, lost], refusal=refused.what))
+    assert text.count("cannot be synthesised") == 1
+    assert "\n- 🔴 nobody is waited for\n" in text
+
+
 def test_every_rule_is_used_and_every_rule_that_is_used_is_weighed() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in CODE.glob("*.py") if path.name != "rules.py")
     made = {  # names that are put together
