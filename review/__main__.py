@@ -7,9 +7,7 @@
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -56,9 +54,6 @@ def main(arguments: list[str]) -> int:
         return run(request, lambda line: print(line))
     except ReviewError as error:
         print(f"There is no review: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except (json.JSONDecodeError, OSError, subprocess.SubprocessError) as error:
-        print(f"There is no review: {error}. Is everything installed? `make setup` does it.", file=sys.stderr)
         return EXIT_FAILED
 
 

@@ -234,7 +234,7 @@ def _settings(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator
             if before.get(name) or after.get(name):
                 yield (
                     name,
-                    "all of it",
+                    "the whole environment",
                     "there" if before.get(name) else "not there",
                     "there" if after.get(name) else "gone",
                 )

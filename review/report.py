@@ -1,6 +1,7 @@
 """One review from git refs to files."""
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,7 @@ from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level, worst
 from review.sides import synthesise_both
 from review.synthesis import RefusedError
-from review.trees import Side, changed_paths, parted, side, working_tree
+from review.trees import ReviewError, Side, changed_paths, parted, side, working_tree
 
 TWO_HISTORIES = Remark(
     rule="policy.two_histories",
@@ -60,7 +61,16 @@ class Request:
 
 
 def run(request: Request, say: Callable[[str], None]) -> int:
-    """Write the review, say the verdict, answer with the exit code. Raises ReviewError where git knows no such ref."""
+    """Write the review, say the verdict, answer with the exit code. Raises ReviewError where there is none, and why."""
+    try:
+        return _run(request, say)
+    except (json.JSONDecodeError, OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", "") or "")
+        why = next((line for line in said.splitlines() if "Error" in line), str(error)).strip().rstrip(".")
+        raise ReviewError(f"{why}. Is everything installed? `make setup` does it") from error
+
+
+def _run(request: Request, say: Callable[[str], None]) -> int:
     begun = time.monotonic()
     base = side(request.repository, request.base)
     head = side(request.repository, request.head) if request.head else working_tree(request.repository)

@@ -165,6 +165,19 @@ def test_a_review_that_judges_its_own_change_passes_no_gate(repository: Path, tm
     assert json.loads((tmp_path / "review.json").read_text())["judge"] == "head"
 
 
+def test_a_machine_without_what_it_takes_gets_one_message(repository: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "review", "--base", "main", "--repository", str(repository), "--out", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"There is no review: .*'git'\. Is everything installed\? `make setup` does it\n", done.stderr)
+
+
 def test_a_link_out_of_the_tree_is_said(repository: Path, tmp_path: Path) -> None:
     git(repository, "switch", "--quiet", "--create", "link", "main")
     (repository / ".github").mkdir(exist_ok=True)
