@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from review.judge import Judge
 from review.paths import (
     APP,
     COMMANDS,
@@ -15,10 +16,12 @@ from review.paths import (
     RELEASES,
     WORKFLOWS,
     is_among,
+    is_inert,
     is_without_a_place,
+    takes_the_place_of,
 )
 from review.remarks import Remark
-from review.trees import Side, content, names_below
+from review.trees import Side, content, names_below, new_links
 from review.words import quoted
 from review.workflows import workflow_remarks
 
@@ -32,7 +35,7 @@ FILES = (  # rule, where, what is said of what changed there
     (
         "permissions.delivery",
         DELIVERED_BY,
-        "{} changed: what runs there has the rights to deploy, and no template shows it; read the difference",
+        "{} changed: what deploys and checks runs by it, and no template shows it; read the difference",
     ),
     (
         "policy.command",
@@ -41,24 +44,36 @@ FILES = (  # rule, where, what is said of what changed there
     ),
 )
 
+JUDGED: dict[Judge, tuple[str, str]] = {
+    "base": ("policy.judge", "the base's code made this page"),
+    "head": ("policy.judges_itself", "the changed code made this page about itself"),
+    "neither": ("policy.judge", "code of neither side made this page"),
+}
+
 
 def beside_templates(
-    repository: Path, base: Side, head: Side, changed: Sequence[str], *, judged_by_base: bool
+    repository: Path, base: Side, head: Side, changed: Sequence[str], judge: Judge
 ) -> Iterator[Remark]:
     """Of these files, which differ."""
     for rule, where, what in FILES:
         if paths := [path for path in changed if is_among(path, where)]:
             yield _remark(rule, what.format(_listed(paths)))
-    if paths := [path for path in changed if is_among(path, JUDGES)]:
-        by = "the base's code made this page" if judged_by_base else "the changed code made this page about itself"
-        yield _remark("policy.judge", f"{_listed(paths)} changed, which judges changes: {by}; read the difference")
+    if paths := [path for path in changed if is_among(path, JUDGES) and path != PRICES]:
+        rule, by = JUDGED[judge]
+        yield _remark(rule, f"{_listed(paths)} changed, which judges changes: {by}; read the difference")
+    for path in changed:
+        if (place := takes_the_place_of(path)) and content(repository, head, path) is not None:
+            yield _remark("policy.takes_a_place", f"{path} is read in place of {place} by whatever runs here")
     if strange := [path for path in changed if is_without_a_place(path)]:
         what = f"{_listed(strange)}: nobody has said what such files do, and Python or a tool may run them; read them"
         yield _remark("policy.strange_file", what)
+    if links := [path for path in new_links(repository, base, head) if not is_inert(path)]:
+        what = f"{_listed(links)}: a link or a submodule, whose content is not in the change; what lies there is used"
+        yield _remark("policy.link", what)
     if APP in changed:
         yield from _app(*(_json(content(repository, one, APP)) for one in (base, head)))
     if PRICES in changed:
-        yield from _prices(*(_json(content(repository, one, PRICES)) for one in (base, head)))
+        yield from _prices(judge, *(_json(content(repository, one, PRICES)) for one in (base, head)))
     if any(is_among(path, (WORKFLOWS,)) for path in changed):
         yield from workflow_remarks(*(_workflows(repository, one) for one in (base, head)))
 
@@ -76,13 +91,18 @@ def _app(before: Any, after: Any) -> Iterator[Remark]:
             yield _remark("policy.app", f"{what}, whatever is deployed")
 
 
-def _prices(before: Any, after: Any) -> Iterator[Remark]:
-    """Rows that are new make no figure smaller."""
+def _prices(judge: Judge, before: Any, after: Any) -> Iterator[Remark]:
+    """Every row that differs: a smaller figure makes all that comes look cheap."""
     old, new = dict(_leaves(before)), dict(_leaves(after))
-    differing = [f"{path} {quoted(old[path])} → {quoted(new.get(path))}" for path in old if old[path] != new.get(path)]
+    differing = [
+        f"{path} {quoted(old.get(path))} → {quoted(new.get(path))}"
+        for path in dict.fromkeys([*old, *new])
+        if old.get(path) != new.get(path)
+    ]
     if differing:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
-        what = f"prices that this page reckons both sides with: {', '.join(differing[:4])}{more}"
+        whose = {"base": "those of before", "head": "the changed ones", "neither": "neither side's"}[judge]
+        what = f"prices change, and this page reckons with {whose}: {', '.join(differing[:4])}{more}"
         yield Remark(rule="cost.prices", environment="", stack="", what=what, details=tuple(differing))
 
 

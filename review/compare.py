@@ -11,6 +11,7 @@ from review.changes import Change, change_remarks, fixed_name, renamed_construct
 from review.cost_changes import cost_remarks
 from review.costs import Cost, cost_of
 from review.findings import finding_remarks
+from review.judge import Judge
 from review.leftovers import leftover_remarks
 from review.network import network_remarks
 from review.permissions import permission_remarks
@@ -48,6 +49,10 @@ class Review:
     stand_ins: Sequence[str] = ()
     refusal: str | None = None
     """Why there is no comparison."""
+    places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Environment → its own account and region."""
+    judge: Judge = "base"
+    """Whose code says all this."""
 
     def level_of(self, which: Area | None = None) -> Level:
         """The verdict, of one area or of all."""
@@ -132,6 +137,9 @@ def compare(
         code=sorted(name for name in base.assets.keys() & head.assets.keys() if base.assets[name] != head.assets[name]),
         promotions=promotions(base.pins, head.pins),
         stand_ins=sorted(base.stand_ins | head.stand_ins),
+        places={
+            stack.environment: (stack.account, stack.region) for side in (head, base) for stack in side.stacks.values()
+        },
     )
 
 

@@ -21,12 +21,12 @@ DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 SPOT_AT_BEST = 0.1
 """Managed spot is "up to 90 %" cheaper: https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html"""
 BY_USE = {  # type → what of it is paid by use
-    "AWS::S3::Bucket": "storage of the buckets",
-    "AWS::Logs::LogGroup": "logs",
-    "AWS::CodeBuild::Project": "builds of images",
-    "AWS::Lambda::Function": "calls of functions",
-    "AWS::EC2::FlowLog": "flow logs",
-    "AWS::ECR::Repository": "storage of images",
+    "AWS::S3::Bucket": "buckets, by the gigabyte",
+    "AWS::Logs::LogGroup": "log groups, by the gigabyte",
+    "AWS::CodeBuild::Project": "projects that build images, by the minute",
+    "AWS::Lambda::Function": "functions, by the call",
+    "AWS::EC2::FlowLog": "flow logs, by the gigabyte",
+    "AWS::ECR::Repository": "repositories of images, by the gigabyte",
 }
 
 
@@ -84,7 +84,11 @@ def cost_of(stacks: Iterable[Stack]) -> Cost:
 
 
 STANDING = {  # type → row of prices.json, what it is, units a month of one
-    "AWS::EC2::VPCEndpoint": ("interface_endpoint_hour", "interface endpoints × zones", HOURS_A_MONTH),
+    "AWS::EC2::VPCEndpoint": (
+        "interface_endpoint_hour",
+        "interface endpoints (one counts in each of its zones)",
+        HOURS_A_MONTH,
+    ),
     "AWS::EC2::NatGateway": ("nat_gateway_hour", "NAT gateways", HOURS_A_MONTH),
     "AWS::KMS::Key": ("kms_key_month", "keys", 1.0),
     "AWS::CloudWatch::Alarm": ("alarm_month", "metrics with alarms", 1.0),

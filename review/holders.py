@@ -19,6 +19,7 @@ SELF = Pattern("self")
 OPEN_POLICY = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}}
 """What a VPC endpoint without a policy allows."""
 _WHO = ("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group")
+_SAYS_NOT_WHOSE = ("Role", "Policy", "User", "Group")
 _GIVEN_TO = ("Roles", "Users", "Groups", "RoleName", "UserName", "GroupName")
 _DOORS_OF = ("FunctionName", "LayerVersionArn", "EventBusName")
 
@@ -72,7 +73,10 @@ def holders(stacks: Iterable[Stack]) -> dict[str, Holder]:
 
 def _of_resource(stack: Stack, id_: str, type_: str, properties: Json) -> Iterator[tuple[str, Holder]]:
     def holder(kind: Kind, name: str) -> Holder:
-        return Holder(kind=kind, name=short(name), stack=stack.short_name, account=stack.account)
+        shown = short(name)
+        if shown in _SAYS_NOT_WHOSE:
+            shown = f"{shown} of {stack.short_name}"
+        return Holder(kind=kind, name=shown, stack=stack.short_name, account=stack.account)
 
     def identity(whose: str) -> tuple[str, Holder]:
         named = re.sub(r"^\$\{(\w+)\}$", r"\1", whose)

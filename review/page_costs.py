@@ -23,9 +23,11 @@ def costs_section(review: Review) -> Iterator[str]:
     yield ""
     yield "| a month | at least | expected | at most |"
     yield "|---|---|---|---|"
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, (before, after) in changed.items():
-        cells = [_pair(before.total(member), after.total(member)) for member in ("low", "expected", "most")]
-        yield f"| **{name}** | {' | '.join(cells)} |"
+        alike[tuple(_pair(before.total(one), after.total(one)) for one in ("low", "expected", "most"))].append(name)
+    for sums, names in alike.items():
+        yield f"| **{', '.join(names)}** | {' | '.join(sums)} |"
     lines: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, pair in changed.items():
         for was, now in differing(*pair).values():
@@ -66,8 +68,12 @@ def _by_use(changed: Mapping[str, tuple[Cost, Cost]]) -> Iterator[str]:
         for what in dict.fromkeys([*before.by_use, *after.by_use]):
             if (was := before.by_use.get(what, 0)) != (now := after.by_use.get(what, 0)):
                 counted[f"{what}: {was} → {now}"].append(name)
+    if counted:
+        yield "Of what is paid by use there are more or fewer:"
+        yield ""
     for what, names in counted.items():
         yield f"- {what} ({', '.join(names)})"
+    yield ""
     unit = []
     for row, what in (("s3_gb_month", "a gigabyte in S3 and month"), ("logs_gb", "a gigabyte of logs")):
         price = other(row, "us-east-1")  # type: ignore[arg-type]

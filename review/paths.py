@@ -1,6 +1,9 @@
 """What a changed file can do, by where it lies. Whatever has no place here is synthesised with, and said."""
 
+import importlib.metadata
+import sys
 from collections.abc import Sequence
+from functools import cache
 
 INERT = ("docs", "tests", "bench", "LICENSE", "NOTICE", ".gitignore")
 """What nothing that is deployed, and nothing that deploys, reads or runs; as the Markdown beside them."""
@@ -14,19 +17,23 @@ COMMANDS = ("operate", "local_aws")
 """The `amplify` command, which people and workflows deploy and promote by."""
 PACKAGES = ("requirements.txt", "constraints.txt")
 """What synthesises. Both sides are made with what is installed here, so a change of these shows in no template."""
-FOR_DEVELOPERS = ("requirements-dev.txt", "pyproject.toml", ".ci", ".github/zizmor.yml")
-"""What tests and checks run by."""
 WORKFLOWS = ".github/workflows"
-DELIVERED_BY = (WORKFLOWS, "Makefile", "GNUmakefile", "makefile", "package.json", "package-lock.json", ".npmrc")
-"""What runs with the rights to deploy, and is in no template."""
-JUDGES = ("review",)
-"""What the page itself is made by."""
+DELIVERED_BY = (
+    *(".github", "CODEOWNERS", "docs/CODEOWNERS", ".ci"),
+    *("Makefile", "GNUmakefile", "makefile", "package.json", "package-lock.json", ".npmrc"),
+    *("pyproject.toml", "requirements-dev.txt", "model_code/requirements.txt"),
+)
+"""What runs, is installed or says who is asked where things are deployed and checked, and is in no template."""
 PRICES = "stacks/prices.json"
+JUDGES = ("review", "stacks/__init__.py", "stacks/prices.py", PRICES)
+"""What the page itself is made by."""
 APP = "cdk.json"
 RELEASES = "releases"
 """The key of its context that names the folder of pins."""
 
-KNOWN = (*INERT, *DEPLOYED, *COMMANDS, *PACKAGES, *FOR_DEVELOPERS, *DELIVERED_BY, *JUDGES)
+CUSTOMISE = ("sitecustomize", "usercustomize")
+
+KNOWN = (*INERT, *DEPLOYED, *COMMANDS, *PACKAGES, *DELIVERED_BY, *JUDGES)
 
 
 def is_among(path: str, parts: Sequence[str]) -> bool:
@@ -35,14 +42,40 @@ def is_among(path: str, parts: Sequence[str]) -> bool:
 
 def may_touch_a_template(path: str) -> bool:
     """Whether a synthesis may come out otherwise for it: anything may be imported that is not known to be inert."""
-    if is_among(path, JUDGED_BY):
+    if is_among(path, (*JUDGED_BY, *DEPLOYED)):
         return True
-    return not (is_among(path, (*INERT, *DELIVERED_BY, *JUDGES, *FOR_DEVELOPERS)) or _is_text(path))
+    return not (is_among(path, (*INERT, *DELIVERED_BY, *JUDGES)) or _is_text(path))
+
+
+def is_inert(path: str) -> bool:
+    """Whether nothing that is deployed, and nothing that deploys or judges, reads or runs it."""
+    return is_among(path, INERT) and not is_among(path, (*JUDGED_BY, *DELIVERED_BY))
 
 
 def is_without_a_place(path: str) -> bool:
     """Whether nobody has said what such a file does: it may be imported in place of one of ours, or run by a tool."""
     return not (is_among(path, KNOWN) or _is_text(path))
+
+
+def takes_the_place_of(path: str) -> str | None:
+    """What make or Python would read in place of, if there were such a file."""
+    if path in ("GNUmakefile", "makefile"):
+        return "the Makefile"
+    top = path.partition("/")[0]
+    module = top.partition(".")[0]
+    is_module = "/" in path or top.endswith((".py", ".so", ".pyc"))
+    if top in KNOWN or not is_module:
+        return None
+    if module in {*(part.removesuffix(".py") for part in KNOWN), *CUSTOMISE}:
+        return f"the project's {module}" if module not in CUSTOMISE else "Python's own beginning"
+    if module in sys.stdlib_module_names or module in _installed():
+        return f"the library {module}"
+    return None
+
+
+@cache
+def _installed() -> frozenset[str]:
+    return frozenset(importlib.metadata.packages_distributions())
 
 
 def _is_text(path: str) -> bool:

@@ -96,7 +96,7 @@ def _broadened(was: Holder, now: Holder, ours: frozenset[str]) -> Iterator[tuple
         verb = f"become {now.name}" if now.kind == "trust" else and_so([*actions], 8)
         sentences[rule, who].append(f"{verb} {'; '.join(abouts)}".replace(" ,", ",").strip())
     for (rule, who), said in sentences.items():
-        if rule == "permissions.new_identity":
+        if rule == "permissions.new_identity" and len(said) > 1:
             yield rule, f"{who} may do {_summed(now)}", tuple(said)
         else:
             yield from ((rule, f"{who} may {one}", ()) for one in said)

@@ -11,7 +11,7 @@ from review.beside import beside_templates
 from review.compare import Review, compare
 from review.cost_changes import differing
 from review.costs import Cost
-from review.judge import judges_change, review_by_base
+from review.judge import judge_of, judges_change, review_by_base
 from review.page import page
 from review.remarks import Remark
 from review.rules import AREAS, LEVELS, Area, Level, area, level, worst
@@ -19,6 +19,13 @@ from review.sides import synthesise_both
 from review.synthesis import RefusedError
 from review.trees import Side, changed_paths, parted, side, working_tree
 
+TWO_HISTORIES = Remark(
+    rule="policy.two_histories",
+    environment="",
+    stack="",
+    what="git knows of no commit that both sides come from (a shallow clone?): what came to the base meanwhile looks "
+    "undone on this page",
+)
 EXIT_OK, EXIT_FAILED, EXIT_GATE = 0, 1, 3
 NODE_MODULES = Path(__file__).resolve().parent.parent / "node_modules"
 
@@ -57,14 +64,17 @@ def run(request: Request, say: Callable[[str], None]) -> int:
     begun = time.monotonic()
     base = side(request.repository, request.base)
     head = side(request.repository, request.head) if request.head else working_tree(request.repository)
-    base = parted(request.repository, base, head)
+    if (parting := parted(request.repository, base, head)) is not None:
+        base = parting
     changed = changed_paths(request.repository, base, head)
     if request.judge == "base" and judges_change(changed):
         code = review_by_base(request.repository, base, request.as_arguments(), NODE_MODULES, say)
         if code is not None:
             return code
-        say("The base has no review that could judge this change: the changed one does.")
-    result = review_of(request, base, head, changed, judged_by_base=request.judge == "own")
+        say("So the changed one judges itself, which the page says.")
+    result = review_of(request, base, head, changed)
+    if parting is None:
+        result = replace(result, remarks=[*result.remarks, TWO_HISTORIES])
     request.out.mkdir(parents=True, exist_ok=True)
     (request.out / "review.md").write_text(page(result), encoding="utf-8")
     (request.out / "review.json").write_text(json.dumps(as_json(result), indent=1) + "\n", encoding="utf-8")
@@ -79,18 +89,19 @@ def run(request: Request, say: Callable[[str], None]) -> int:
     return EXIT_OK
 
 
-def review_of(request: Request, base: Side, head: Side, changed: Sequence[str], *, judged_by_base: bool) -> Review:
+def review_of(request: Request, base: Side, head: Side, changed: Sequence[str]) -> Review:
     """The review, or the reason why there is none."""
     names = _name(base), _name(head)
     repository = request.repository
+    judge = judge_of(repository, base, head)
     try:
         before, after, environments = synthesise_both(repository, base, head, changed, request.cache)
     except RefusedError as error:
         remark = Remark(rule="policy.refused", environment="", stack="", what=str(error))
-        return Review(base=names[0], head=names[1], remarks=[remark], refusal=str(error))
+        return Review(base=names[0], head=names[1], remarks=[remark], refusal=str(error), judge=judge)
     result = compare(before, after, environments, names, NODE_MODULES)
-    beside = beside_templates(repository, base, head, changed, judged_by_base=judged_by_base)
-    return replace(result, remarks=[*result.remarks, *beside])
+    beside = beside_templates(repository, base, head, changed, judge)
+    return replace(result, remarks=[*result.remarks, *beside], judge=judge)
 
 
 def _name(one: Side) -> str:
@@ -105,6 +116,7 @@ def as_json(review: Review) -> dict[str, Any]:
         "format": 1,
         "base": review.base,
         "head": review.head,
+        "judge": review.judge,
         "verdict": review.level_of(),
         "areas": {which: review.level_of(which) for which in AREAS},
         "refusal": review.refusal,

@@ -27,7 +27,10 @@ def _alarm(before: Json, after: Json) -> Iterator[Said]:
     was, now = before.get("Threshold"), after.get("Threshold")
     if isinstance(was, int | float) and isinstance(now, int | float) and was != now:
         upwards = str(after.get("ComparisonOperator", "")).startswith("Greater")
-        yield ("alarm.later" if (now > was) == upwards else "alarm.changed"), f"rings at {was:g} → {now:g}"
+        yield (
+            ("alarm.later" if (now > was) == upwards else "alarm.changed"),
+            f"rings at {was:,.10g} → {now:,.10g}{unit_of(after)}",
+        )
     waits = [_seconds_of_an_alarm(side) for side in (before, after)]
     if waits[0] != waits[1]:
         rule = "alarm.later" if waits[1] > waits[0] else "alarm.changed"
@@ -38,6 +41,15 @@ def _alarm(before: Json, after: Json) -> Iterator[Said]:
             ("alarm.later" if was == "breaching" or now == "ignore" else "alarm.changed"),
             f"no data is taken as {was} → {now}",
         )
+
+
+_IN_MICROSECONDS = ("ModelLatency", "OverheadLatency", "ModelSetupTime", "ModelLoadingWaitTime")
+"""https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
+
+
+def unit_of(alarm: Json) -> str:
+    """What its threshold counts, where SageMaker's own metric says it."""
+    return " microseconds" if alarm.get("MetricName") in _IN_MICROSECONDS else ""
 
 
 def _seconds_of_an_alarm(alarm: Json) -> float:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ REFUSED = 3
 LONGEST_SYNTHESIS_S = 300
 MOST_REMEMBERED = 40
 """Some three megabytes each."""
+UNFINISHED_S = 24 * 3600
 
 
 class RefusedError(ReviewError):
@@ -121,10 +123,19 @@ class Synthesis:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _forget(self) -> None:
-        """What was remembered longest ago. What another review does here at this moment is younger."""
-        remembered = sorted(self._cache.glob("*-*/facts.json"), key=lambda facts: facts.stat().st_mtime)
-        for facts in remembered[:-MOST_REMEMBERED]:
-            shutil.rmtree(facts.parent, ignore_errors=True)
+        """What was remembered longest ago, and what a killed review left. Of one that runs now nothing is that old."""
+        remembered = sorted(self._cache.glob("*-*/facts.json"), key=_age, reverse=True)
+        unfinished = [one for one in self._cache.glob("synth-*") if _age(one) > UNFINISHED_S]
+        for folder in (*(facts.parent for facts in remembered[:-MOST_REMEMBERED]), *unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds; none of what another review has taken away meanwhile."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

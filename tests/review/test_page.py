@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ from review.remarks import Remark
 CODE = Path(__file__).parents[2] / "review"
 
 
+PLACES = {"dev": ("111111111111", "us-east-1"), "prod": ("333333333333", "us-east-1")}
+
+
 def review(*remarks: Remark) -> Review:
-    return Review(base="a", head="b", environments=["dev", "prod"], remarks=remarks)
+    return Review(base="a", head="b", environments=["dev", "prod"], remarks=remarks, places=PLACES)
 
 
 def remark(rule: str, what: str, environment: str = "prod", **more: tuple[str, ...]) -> Remark:
@@ -26,7 +30,7 @@ def remark(rule: str, what: str, environment: str = "prod", **more: tuple[str, .
 def test_the_most_dangerous_stands_first() -> None:
     text = page(review(remark("data.retention", "less time"), remark("change.data_replaced", "a new bucket")))
     assert text.startswith("# Infrastructure review: 🔴 stop\n")
-    assert "| [destructive](#destructive) | 🔴 stop | a new bucket (prod); [1 more](#destructive) |" in text
+    assert "| [destructive](#destructive) | 🔴 stop | a new bucket (prod · storage); [1 more](#destructive) |" in text
     assert text.index("🔴 **prod · storage**: a new bucket") < text.index("🟡 **prod · storage**: less time")
 
 
@@ -38,6 +42,78 @@ def test_the_same_of_several_environments_is_said_once() -> None:
     text = page(review(*both))
     assert text.count("is silent") == 2  # in the table and in its section
     assert "**all · storage**: amplify-&lt;env&gt; is silent in &lt;account&gt;" in text
+
+
+def test_an_account_of_others_is_written_out_however_many_environments_name_it() -> None:
+    both = [
+        remark("trust.other_account", f"arn:aws:iam::999999999999:root may become Role of {account}", environment=name)
+        for name, (account, _) in PLACES.items()
+    ]
+    text = page(review(*both))
+    assert "**all · storage**: arn:aws:iam::999999999999:root may become Role of &lt;account&gt;" in text
+
+
+def test_arns_of_the_environment_itself_are_short_and_those_of_others_are_not() -> None:
+    ours, theirs = (
+        "arn:aws:sagemaker:us-east-1:333333333333:model/*",
+        "arn:aws:sagemaker:us-east-1:444444444444:model/*",
+    )
+    elsewhere = "arn:aws:sagemaker:eu-west-1:333333333333:model/*"
+    root = "arn:aws:iam::333333333333:root"
+    text = page(review(remark("permissions.new", f"on {ours}, {theirs}, {elsewhere}, {root}")))
+    shown = [escaped(one) for one in ("sagemaker:model/*", theirs, elsewhere, root)]
+    assert f"on {', '.join(shown)}" in text
+    assert "`service:thing` is an ARN of the environment's own account and region" in text
+    assert "service:thing" not in page(review(remark("permissions.new", f"on {theirs}")))
+
+
+def test_callers_of_the_own_account_are_called_so_and_no_others() -> None:
+    def shown(account: str) -> str:
+        return page(review(remark("exposure.new_grant", f"x may y, where aws:PrincipalAccount is {account}; z is 1")))
+
+    assert "x may y, where the caller is of this account; z is 1" in shown("333333333333")
+    for others in ("444444444444", "333333333333 or 444444444444", "3333333333331"):
+        assert f"where aws:PrincipalAccount is {others}; z" in shown(others)
+
+
+def test_what_one_role_may_do_stands_below_its_name() -> None:
+    text = page(review(*(remark("permissions.new", f"Trainer may {one}") for one in ("read", "write"))))
+    assert "\n- 🟡 **prod · storage**: Trainer may\n  - read\n  - write\n" in text
+    alone = page(review(remark("permissions.new", "Trainer may read"), remark("permissions.new", "Approver may read")))
+    assert "\n- 🟡 **prod · storage**: Trainer may read\n" in alone
+
+
+def test_what_one_reason_excuses_stands_below_it() -> None:
+    reasons = [
+        Remark(rule="policy.new_reason", environment="", stack="", what="a new reason, for any model: “Names change”"),
+        remark("policy.new_reason", "IAM5 at Trainer, 2 times: “Names change”", details=("a", "b")),
+    ]
+    text = page(review(*reasons))
+    assert "\n- 🟡 a new reason: “Names change”\n  - any model\n  - **prod · storage**: IAM5" in text
+    assert "\n    <details><summary>all 2</summary>\n\n    - a\n    - b\n\n    </details>" in text
+
+
+def test_who_judges_is_said_in_the_second_line() -> None:
+    for judge, said in (
+        ("base", "judged by the base's review"),
+        ("head", "**judged by its own review"),
+        ("neither", "neither"),
+    ):
+        assert said in page(replace(review(remark("permissions.new", "x")), judge=judge)).splitlines()[1]
+
+
+def test_what_is_about_no_environment_names_none() -> None:
+    said = Remark(rule="policy.judge", environment="", stack="", what="the rules changed")
+    text = page(review(said))
+    assert "| the rules changed |" in text
+    assert "\n- 🟡 the rules changed\n" in text
+
+
+def test_a_page_that_is_cut_ends_what_is_folded() -> None:
+    harmless = [remark("alarm.changed", f"{number} " + "x" * 200) for number in range(2_000)]
+    text = page(review(*harmless))
+    assert text.count("<details>") == text.count("</details>") == 1
+    assert text.endswith("</details>\n\nIt goes on in review.json.\n")
 
 
 def test_nothing_that_is_local_stops() -> None:
@@ -106,6 +182,9 @@ def test_every_rule_is_used_and_every_rule_that_is_used_is_weighed() -> None:
     }
     assert {rule for rule in rules.RULES if f'"{rule}"' not in source} <= made
     assert made <= set(rules.RULES)
+    kinds = "|".join({rule.split(".")[0] for rule in rules.RULES})
+    said = set(re.findall(rf'"((?:{kinds})\.[a-z_]+)"', source))
+    assert said <= {*rules.RULES, "promotion.loss_margin", "promotion.source"}  # these are settings
     for which, weight in rules.RULES.values():
         assert which in rules.AREAS
         assert weight in rules.LEVELS

@@ -9,40 +9,30 @@ DEPLOYER = "cdk-hnb659fds-{role}-role-{self.account}-{self.region}"
 INVOKES = '        self._allow(actions, [self._arn("endpoint", self._name)])'
 KEY_CONDITION = '                    resources=["*"],\n                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},\n                )\n            )\n\n    def _let_them'
 
+RELEASED = ", resources=[bucket.arn_for_objects(key)])"
+
 TABLE = (
     Planted(
         name="every action of S3",
-        edits=(
-            (
-                ROLE,
-                '        self._allow(["s3:GetObject"], [bucket.arn_for_objects(key)])',
-                '        self._allow(["s3:*"], [bucket.arn_for_objects(key)])',
-            ),
-        ),
+        edits=((ROLE, f'["s3:GetObject"]{RELEASED}', f'["s3:*"]{RELEASED}'),),
         expect={"broadening": "stop", "policy": "stop"},
-        says="Role may s3:*",
+        says="Role of endpoint may s3:*",
     ),
     Planted(
         name="a wildcard inside an action",
-        edits=(
-            (
-                ROLE,
-                '        self._allow(["s3:GetObject"], [bucket.arn_for_objects(key)])',
-                '        self._allow(["s3:GetObject*"], [bucket.arn_for_objects(key)])',
-            ),
-        ),
+        edits=((ROLE, f'["s3:GetObject"]{RELEASED}', f'["s3:GetObject*"]{RELEASED}'),),
         expect={"broadening": "look", "policy": "stop"},
         says="s3:GetObject*",
     ),
     Planted(
         name="the whole bucket in place of one object",
-        edits=((ROLE, "[bucket.arn_for_objects(key)]", '[bucket.arn_for_objects("*")]'),),
+        edits=((ROLE, RELEASED, ', resources=[bucket.arn_for_objects("*")])'),),
         expect={"broadening": "look", "policy": "stop"},
         says="on <ArtifactBucket>/* (was on <ArtifactBucket>/runs/",
     ),
     Planted(
         name="every bucket there is",
-        edits=((ROLE, "[bucket.arn_for_objects(key)]", '["arn:aws:s3:::*"]'),),
+        edits=((ROLE, RELEASED, ', resources=["arn:aws:s3:::*"])'),),
         expect={"broadening": "stop", "policy": "stop"},
     ),
     Planted(
@@ -50,8 +40,8 @@ TABLE = (
         edits=(
             (
                 ROLE,
-                '        return self.node.find_child("DefaultPolicy")\n',
-                '        return self.node.find_child("DefaultPolicy")\n\n    def everything(self) -> None:\n        self.add_to_policy(iam.PolicyStatement(not_actions=["iam:*"], resources=["*"]))\n',
+                "    def read(self, bucket",
+                '    def everything(self) -> None:\n        self.add_to_policy(iam.PolicyStatement(not_actions=["iam:*"], resources=["*"]))\n\n    def read(self, bucket',
             ),
             (
                 ROLE,
