@@ -77,7 +77,12 @@ class Claim:
         """What the claim says, its ETag, and for how many seconds nobody has renewed it."""
         found = self._s3.get_object(Bucket=self._bucket, Key=KEY)
         now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return json.loads(found["Body"].read()), found["ETag"], (now - found["LastModified"]).total_seconds()
+        try:
+            told = json.loads(found["Body"].read())
+        except ValueError:
+            told = None
+        # What is no claim says nothing of who is at work: it is waited for like one that nobody renews.
+        return told if isinstance(told, dict) else {}, found["ETag"], (now - found["LastModified"]).total_seconds()
 
     def _put(self, document: dict[str, Any], **condition: str) -> str:
         # Never the same bytes twice: an ETag may be of the content alone, and would not tell a renewal.

@@ -140,6 +140,7 @@ def deploy(
     if not recorded:
         _hold(aws, pins)
     if assembly is not None:
+        _hold_assembly(assembly, env, pins)
         cdk = replace(cdk, assembly=assembly)
         go: Callable[[str], None] = partial(cdk.deploy_in_the_open, reviewed=True)
     else:
@@ -181,6 +182,21 @@ def _hold(aws: aws_access.Aws, pins: Sequence[releases.Pin]) -> None:
             raise
         told = error.response["Error"]["Message"]
         out.print(f"Not looked at whether the release is as it was approved: {told}", highlight=False, soft_wrap=True)
+
+
+def _hold_assembly(assembly: Path, env: str, pins: Sequence[releases.Pin]) -> None:
+    """Raises OperateError where an assembly was made of other pins than those that lie here and are looked at."""
+    made = set()
+    for template in (assembly / f"assembly-{env}").glob("*.template.json"):
+        outputs = json.loads(template.read_text(encoding="utf-8")).get("Outputs", {})
+        made |= {outputs[name]["Value"] for name in ("ModelPackageArn", "ShadowModelPackageArn") if name in outputs}
+    pinned = {pin["model_package_arn"] for pin in pins}
+    if made != pinned:
+        told = [", ".join(sorted(map(str, some))) or "nothing" for some in (made, pinned)]
+        raise OperateError(
+            f"The assembly releases {told[0]}, and releases/ pins {told[1]} for {env}.",
+            todo="It was made of other pins: `make synth` makes it anew.",
+        )
 
 
 def _deploy_quietly(cdk: Cdk, stacks: str) -> None:

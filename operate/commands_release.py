@@ -247,7 +247,10 @@ def _age(at: str) -> str:
     >>> _age("2000-01-01T00:00:00+00:00").endswith(" days")
     True
     """
-    hours = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds() / 3600
+    try:
+        hours = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds() / 3600
+    except (TypeError, ValueError):
+        return f"{at!r}, which is no time,"
     if hours < 1:
         return f"{hours * 60:.0f} minutes"
     return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from operate import deployment, releases
 from operate.aws import Aws
 from operate.claim import Claim
+from operate.errors import OperateError
 from operate.releases import Pin
 
 HISTORY, LIVE = "releases/history/", "releases/live.json"
@@ -45,16 +46,19 @@ class Ledger:
         `pin`."""
         s3 = self._aws.client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=HISTORY)
-        keys = sorted((one["Key"] for page in pages for one in page.get("Contents", [])), reverse=True)
+        listed = (one["Key"] for page in pages for one in page.get("Contents", []))
+        keys = sorted((key for key in listed if key.endswith(".json")), reverse=True)
         return [found for key in keys if (found := self._read(key)) is not None]
 
     def failure_of(self, pin: Pin) -> str | None:
-        """Why this very release failed when it was deployed last; None where it did not."""
-        identity = release_id(pin)
-        for entry in self.entries():
-            if entry["release"] == identity:
-                return str(entry["reason"]) if entry["outcome"] == "failed" else None
-        return None
+        """Why this very release failed when it was deployed; None where it did not, or was live at any time.
+
+        What was live once is what people go back to: a deployment of it that fails is not the release's fault.
+        """
+        own = [entry for entry in self.entries() if entry["release"] == release_id(pin)]
+        if not own or any(entry["outcome"] == "live" for entry in own):
+            return None
+        return str(own[0]["reason"])
 
     def live(self) -> Entry | None:
         """The release that is live, as Parameter Store has it: `release`, `model_package_arn`, `at`, `by`."""
@@ -105,10 +109,18 @@ class Ledger:
 
 def read_json(get_object: Callable[..., Any], bucket: str, key: str) -> dict[str, Any] | None:
     """A JSON document of a bucket; None where there is none. Who may not list a bucket is refused what is not there."""
+    found: Any
     try:
-        found: dict[str, Any] = json.loads(get_object(Bucket=bucket, Key=key)["Body"].read())
+        found = json.loads(get_object(Bucket=bucket, Key=key)["Body"].read())
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied"):
             return None
         raise
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OperateError(
+            f"s3://{bucket}/{key} is no document of ours.",
+            todo="Look at its versions: bring the last good one back, or delete it where it never was one.",
+        )
     return found

@@ -57,9 +57,9 @@ class Repository:
         for name in listed.split():
             try:
                 pin = json.loads(_git(self.top, "show", f"{name}:{self.releases}/{environment}.json", may_fail=True))
-            except ValueError:
-                continue
-            same = (pin["artifact"]["sha256"], pin["image_digest"]) == (artifact_sha256, image_digest)
+                same = (pin["artifact"]["sha256"], pin["image_digest"]) == (artifact_sha256, image_digest)
+            except (ValueError, KeyError, TypeError):
+                continue  # a branch of that name with something else on it
             if same and name not in merged:
                 return name
         return None

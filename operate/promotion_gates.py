@@ -24,7 +24,7 @@ ACCEPTABLE = ("evaluation", "scan", "drift")
 are, and who approved them."""
 
 SCANNED = ("COMPLETE", "ACTIVE")  # ACTIVE: Amazon Inspector goes on looking
-UNSCANNABLE = ("UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "UNAVAILABLE")
+UNSCANNABLE = "UNSUPPORTED_IMAGE"  # nothing that the scanner knows is in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +122,8 @@ def _live(source: Source) -> Gate:
     here = source.environment.name
     if live is None:
         return Gate(name="live", passed=False, evidence=f"{here} has no live release: `amplify deploy --env {here}`")
-    same = live["release"] == release_id(source.pin)
-    what = f"release {live['release']} is live in {here} since {live['at']}"
+    same = live.get("release") == release_id(source.pin)
+    what = f"release {live.get('release')} is live in {here} since {live.get('at')}"
     return Gate(name="live", passed=same, evidence=what if same else f"{what}, not {release_id(source.pin)}")
 
 
@@ -133,9 +133,10 @@ def _smoke(source: Source) -> Gate:
         here = source.environment.name
         return Gate(name="smoke", passed=False, evidence=f"no golden answers of it: `amplify deploy --env {here}`")
     kept = golden.Golden.from_json(told)
-    asked = live["smoke"] if live["release"] == release_id(source.pin) else ""
-    good = bool(asked) and kept.is_of(source.pin) and golden.is_finite(list(kept.answers))
-    return Gate(name="smoke", passed=good, evidence=asked or f"{source.environment.name} was not asked about it")
+    asked = live.get("smoke") if live.get("release") == release_id(source.pin) else ""
+    good = bool(asked) and bool(kept.answers) and kept.is_of(source.pin) and golden.is_finite(list(kept.answers))
+    evidence = f"{asked} ({live.get('at')})" if asked else f"{source.environment.name} was not asked about it"
+    return Gate(name="smoke", passed=good, evidence=evidence)
 
 
 def _evaluation(source: Source, before: Pin | None, margin: float) -> Gate:
@@ -184,9 +185,10 @@ def _scan(source: Source) -> Gate:
     listed = ", ".join(f"{number} {severity}" for severity, number in counts.items()) or "no findings"
     if status in SCANNED:
         return Gate(name="scan", passed=not worst, evidence=f"scan {status}: {listed}")
-    if status in UNSCANNABLE:
+    if status == UNSCANNABLE and not worst:
         return Gate(name="scan", passed=True, evidence=f"not measured: the registry says {status}")
-    return Gate(name="scan", passed=False, evidence=f"scan is {status or 'missing'}: wait for it, or start it in ECR")
+    evidence = f"scan is {status or 'missing'} ({listed}): wait for it, or start it in ECR"
+    return Gate(name="scan", passed=False, evidence=evidence)
 
 
 def _scan_of(source: Source) -> tuple[str | None, Mapping[str, int]]:
@@ -231,11 +233,24 @@ def _drift(source: Source) -> Gate:
     told = source.read_json(newest) if newest else None
     if told is None:
         return Gate(name="drift", passed=False, evidence="no report of the drift job yet")
-    high = {
-        name: one for name, one in _measures(told) if one > getattr(source.environment.monitoring.drift, f"max_{name}")
-    }
-    evidence = f"{told['verdict']} ({told['to']})" + (f": {json.dumps(high)}" if high else "")
+    measured = dict(_measures(told))
+    limits = {name: getattr(source.environment.monitoring.drift, f"max_{name}", None) for name in measured}
+    high = {name: one for name, one in measured.items() if (limit := limits[name]) is None or one > limit}
+    evidence = f"{told.get('verdict')} ({told.get('to')})" + (f": {json.dumps(high)}" if high else "")
+    if not measured:
+        return Gate(name="drift", passed=False, evidence=f"nothing was measured: {evidence}")
+    live = source.read_json(LIVE) or {}
+    if not _is_later(told.get("to"), live.get("at")):
+        older = f"the newest report ends before this release went live ({live.get('at')}): {evidence}"
+        return Gate(name="drift", passed=False, evidence=older)
     return Gate(name="drift", passed=not high, evidence=evidence)
+
+
+def _is_later(one: Any, other: Any) -> bool:
+    try:
+        return datetime.fromisoformat(str(one)) >= datetime.fromisoformat(str(other))
+    except (ValueError, TypeError):
+        return False
 
 
 def _reports(source: Source) -> Iterator[str]:

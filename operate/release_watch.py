@@ -6,6 +6,7 @@ endpoint has, and what it answers.
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -122,8 +123,10 @@ class Watch:
         old = self._old
         if old is None:  # nobody recorded what was there before: what is not new may be that
             return "old", ""
-        same = old.requests == self._new.requests and golden.difference(answer, old.answers[number], self._tolerance)
-        return ("old", "") if same is None else ("wrong", why)
+        known = [recorded for asked, recorded in zip(old.requests, old.answers, strict=True) if asked == request]
+        # What was never asked of the old release may be its answer too.
+        same = not known or golden.difference(answer, known[0], self._tolerance) is None
+        return ("old", "") if same else ("wrong", why)
 
     def _tell_the_alarm(self) -> None:
         """SageMaker takes the release back itself: the alarm is one of those that its deployment names."""
@@ -140,13 +143,14 @@ def deploy(aws: Aws, pin: Pin, by: str, go: Callable[[], None], say: Say, shadow
     Raises OperateError where the release is not to be deployed, does not go live, or answers other than it should.
     """
     ledger, env = Ledger.of(aws), aws.environment.name
+    settle(aws, say)
     found = check_before(aws, ledger, pin)
     beside = pin_check.check(aws, shadow) if shadow is not None else None
     live = ledger.live_in_bucket()
     again = live is not None and live["release"] == release_id(pin)
     promotion = aws.environment.promotion
     tolerance = promotion.tolerance if promotion else 0.0
-    new, old = golden_of(aws, pin), golden_of(aws, live["pin"]) if live else None
+    new, old = golden_of(aws, pin), _golden_of_the_endpoint(aws, ledger)
     watch = Watch(aws, new, old, tolerance)
     failure: OperateError | None = None
     with watch.going_on() as seen:
@@ -156,6 +160,7 @@ def deploy(aws: Aws, pin: Pin, by: str, go: Callable[[], None], say: Say, shadow
             failure = error
     if seen.asked:
         say(seen.text)
+    settle(aws, say)  # a deployment whose command has died goes on: while it does, there is no verdict
 
     def fail(what: str, reason: str, todo: str) -> NoReturn:
         if again:  # the release is not at fault, but the settings that it was deployed with
@@ -183,6 +188,32 @@ def deploy(aws: Aws, pin: Pin, by: str, go: Callable[[], None], say: Say, shadow
     if not again:
         ledger.write(pin, "live", by, smoke=smoke or "")
         say(f"release {release_id(pin)} is live")
+
+
+def settle(aws: Aws, say: Say) -> None:
+    """Wait until nobody changes the endpoint any more: a deployment that was killed here goes on there."""
+    sagemaker, name, told = aws.client("sagemaker"), aws.environment.resource_name, False
+    while True:
+        try:
+            state = sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+        except ClientError:
+            return  # there is none, or it cannot be looked at: the deployment itself will say
+        if state not in MOVING:
+            return
+        if not told:
+            say(f"{name} is {state}: what began before goes on, and is waited for")
+            told = True
+        time.sleep(POLL_SECONDS)
+
+
+def _golden_of_the_endpoint(aws: Aws, ledger: Ledger) -> Golden | None:
+    """The kept answers of what the endpoint serves now, whatever the record says is live; None where nobody knows."""
+    try:
+        package = deployment.served_package(aws)
+    except (OperateError, ClientError):
+        return None
+    pins = [entry["pin"] for entry in ledger.entries() if entry["pin"]["model_package_arn"] == package]
+    return golden_of(aws, pins[0]) if pins else None
 
 
 def _why_not_live(aws: Aws, pin: Pin, seen: Seen, failure: OperateError | None) -> str | None:

@@ -19,11 +19,14 @@ from operate.aws import Aws
 from operate.errors import MAY_NOT, OperateError, is_refusal
 from operate.provenance import code_commit
 from operate.settings import ROOT
-from stacks.release import SCHEMA
+from stacks.release import SCHEMA, faults_of
 
 BLOCK_BYTES = 1 << 20
 BROKEN_ARCHIVE = (tarfile.TarError, zlib.error, EOFError)
 CODE_TAG = re.compile(r"(?:cpu|gpu)-[0-9a-f]{64}")
+
+SAID = ("model_package_version", "image_digest", "artifact", "evaluation", "approved_by", "approved_at")
+"""What a pin of every schema says, and the commands show."""
 
 Pin = dict[str, Any]
 
@@ -85,6 +88,11 @@ def approve(aws: Aws, package_arn: str, approved_by: str, before: Pin | None = N
         message = error.response["Error"]["Message"]
         raise OperateError(f"{package_arn} cannot be read: {message}", todo="See `amplify runs`.") from None
     checked = _checked_pin(aws, package, approved_by, before)
+    if faults := faults_of(checked, aws.environment):
+        raise OperateError(
+            f"{package_arn} is none that {aws.environment.name} could deploy: {'; '.join(faults)}.",
+            todo="Nothing was approved or written. `amplify runs` names the packages of this environment.",
+        )
     sagemaker.update_model_package(
         ModelPackageArn=package_arn, ModelApprovalStatus="Approved", ApprovalDescription=f"by {approved_by}"[:256]
     )
@@ -166,6 +174,9 @@ def read(releases: Path, environment: str) -> Pin | None:
     if not isinstance(pin, dict) or not isinstance(pin.get("model_package_arn"), str):
         todo = "Restore it from git, or write it anew: `amplify approve`."
         raise OperateError(f"{path} is not a release pin.", todo=todo)
+    if lacking := [name for name in SAID if name not in pin]:
+        todo = "Restore it from git, or write it anew: `amplify approve`."
+        raise OperateError(f"{path} is not a release pin: it lacks {', '.join(lacking)}.", todo=todo)
     return pin
 
 
@@ -203,7 +214,13 @@ def _checked_pin(aws: Aws, package: dict[str, Any], approved_by: str, before: Pi
 
 
 def _evaluation(aws: Aws, package: dict[str, Any]) -> dict[str, Any]:
-    s3_uri = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+    try:
+        s3_uri = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+    except KeyError:
+        raise OperateError(
+            f"{package['ModelPackageArn']} was registered without an evaluation.",
+            todo="Take one that a pipeline registered: `amplify runs`.",
+        ) from None
     bucket, key = split_uri(s3_uri)
     try:
         return json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())

@@ -40,7 +40,7 @@ def test_a_rolling_release_that_is_taken_back_answers_as_before_and_nobody_was_r
             if "ServerErrors" in one["AlarmName"] and "Instance" not in one["AlarmName"]
         ]
         with ThreadPoolExecutor(1) as pool:
-            deployment = pool.submit(project.by("deployer").amplify, "deploy", fails=True)
+            deployment = pool.submit(project.by("deployer").amplify, "deploy", fails=True, seconds=1_500)
             assert wait_until(an_old_instance_has_gone, 600)
             cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="a test")
             told = deployment.result()

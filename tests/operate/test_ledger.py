@@ -8,7 +8,7 @@ from environments import DEV
 from operate.aws import Aws
 from operate.commands_release import earlier
 from operate.errors import OperateError
-from operate.ledger import Ledger, release_id
+from operate.ledger import HISTORY, Ledger, release_id
 from tests.operate.release_pins import pin
 
 
@@ -50,6 +50,24 @@ def test_a_release_that_failed_once_and_was_live_later_is_not_refused(ledger: Le
     ledger.write(pin(version=1), "failed", "Ada", "x")
     ledger.write(pin(version=1), "live", "Ada")
     assert ledger.failure_of(pin(version=1)) is None
+
+
+def test_what_was_live_once_can_be_gone_back_to_although_it_failed_later(ledger: Ledger) -> None:
+    ledger.write(pin(version=1), "live", "Ada")
+    ledger.write(pin(version=2), "live", "Ada")
+    ledger.write(pin(version=1), "failed", "Ada", "alarm x rang all the while")
+    assert ledger.failure_of(pin(version=1)) is None
+
+
+def test_a_folder_made_by_hand_is_passed_over_and_a_damaged_entry_is_named(ledger: Ledger, aws: Aws) -> None:
+    ledger.write(pin(version=1), "live", "Ada")
+    s3, bucket = aws.client("s3"), ledger._bucket
+    s3.put_object(Bucket=bucket, Key=HISTORY, Body=b"")
+    assert len(ledger.entries()) == 1
+    for content in (b"{", b"[]", b""):
+        s3.put_object(Bucket=bucket, Key=f"{HISTORY}2.json", Body=content)
+        with pytest.raises(OperateError, match=r"releases/history/2\.json is no document of ours"):
+            ledger.entries()
 
 
 def test_the_identity_of_a_release_is_of_all_that_its_pin_says() -> None:

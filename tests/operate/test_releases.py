@@ -6,6 +6,7 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,11 @@ def test_a_file_that_is_no_pin_is_refused_with_what_to_do(tmp_path: Path, conten
 
 
 def test_a_pin_that_cannot_be_written_whole_leaves_the_old_one(tmp_path: Path) -> None:
-    releases.write(tmp_path, "local", {"model_package_arn": "old"})
+    old = dict.fromkeys(releases.SAID, "old") | {"model_package_arn": "old"}
+    releases.write(tmp_path, "local", old)
     with pytest.raises(TypeError):
         releases.write(tmp_path, "local", {"model_package_arn": object()})
-    assert releases.read(tmp_path, "local") == {"model_package_arn": "old"}
+    assert releases.read(tmp_path, "local") == old
     assert [path.name for path in tmp_path.iterdir()] == ["local.json"]
 
 
@@ -145,7 +147,12 @@ def test_a_package_of_an_image_by_its_digest_is_approved_with_the_code_that_its_
     aws: Aws, tmp_path: Path
 ) -> None:
     by_digest = registered(aws, tmp_path, lambda digest: f"@{digest}")
-    pin = releases.approve(aws, by_digest, "ada")
+    with pytest.raises(OperateError, match="is none that local could deploy: model_package_arn is"):
+        releases.approve(aws, by_digest, "ada")  # of another account than environments.py says
+    assert status(aws, by_digest) == "PendingManualApproval"
+    account = aws.client("sts").get_caller_identity()["Account"]
+    own = replace(aws, environment=replace(aws.environment, account=account))
+    pin = releases.approve(own, by_digest, "ada")
     assert status(aws, by_digest) == "Approved"
     assert pin["code_bundle"] == "1" * 64
     assert pin["image_digest"].startswith("sha256:")
