@@ -140,9 +140,8 @@ def deploy(
     if not recorded:
         _hold(aws, pins)
     if assembly is not None:
-        _hold_assembly(assembly, env, pins)
         cdk = replace(cdk, assembly=assembly)
-        go: Callable[[str], None] = partial(cdk.deploy_in_the_open, reviewed=True)
+        go: Callable[[str], None] = partial(_deploy_assembly, cdk, pins)
     else:
         _prepare(cdk, bootstrap=aws.is_local and settings.local_user is None)  # it is the administrator's
         go = partial(_deploy_quietly, cdk) if yes else cdk.deploy_in_the_open
@@ -184,10 +183,10 @@ def _hold(aws: aws_access.Aws, pins: Sequence[releases.Pin]) -> None:
         out.print(f"Not looked at whether the release is as it was approved: {told}", highlight=False, soft_wrap=True)
 
 
-def _hold_assembly(assembly: Path, env: str, pins: Sequence[releases.Pin]) -> None:
-    """Raises OperateError where an assembly was made of other pins than those that lie here and are looked at."""
-    made = set()
-    for template in (assembly / f"assembly-{env}").glob("*.template.json"):
+def _deploy_assembly(cdk: Cdk, pins: Sequence[releases.Pin], stacks: str) -> None:
+    """Raises OperateError where it was made of other pins than those that lie here and were looked at."""
+    env, made = cdk.aws.environment.name, set()
+    for template in (cdk.assembly / f"assembly-{env}").glob("*.template.json"):
         outputs = json.loads(template.read_text(encoding="utf-8")).get("Outputs", {})
         made |= {outputs[name]["Value"] for name in ("ModelPackageArn", "ShadowModelPackageArn") if name in outputs}
     pinned = {pin["model_package_arn"] for pin in pins}
@@ -197,6 +196,7 @@ def _hold_assembly(assembly: Path, env: str, pins: Sequence[releases.Pin]) -> No
             f"The assembly releases {told[0]}, and releases/ pins {told[1]} for {env}.",
             todo="It was made of other pins: `make synth` makes it anew.",
         )
+    cdk.deploy_in_the_open(stacks, reviewed=True)
 
 
 def _deploy_quietly(cdk: Cdk, stacks: str) -> None:
