@@ -18,7 +18,7 @@ READABLE_FILE = 0o100644 << 16
 def archive(folder: Path, parts: Sequence[str] = (".",)) -> bytes:
     """The zip of `folder`, or of these files and folders in it. Raises ValueError where one of them is missing, where
     there is no file, or a link (whose target would not travel)."""
-    if missing := [part for part in parts if not (folder / part).exists()]:
+    if missing := [part for part in parts if part != "." and not (folder / part).exists()]:
         raise ValueError(f"{folder} has no {', '.join(missing)}: what is shipped is named where the bundle is made")
     buffer = io.BytesIO()
     found = {path for part in parts for path in ((folder / part), *(folder / part).rglob("*")) if _ships(path, folder)}

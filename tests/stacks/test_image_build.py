@@ -216,8 +216,8 @@ def test_where_the_cdk_knows_the_account_too_it_is_the_same() -> None:
     assert {region: account for region, account in known.items() if account not in (None, ACCOUNTS[region])} == {}
 
 
-def test_a_gpu_image_in_a_region_without_aws_images_is_refused_at_synthesis(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="AWS keeps no Deep Learning Containers in 'us-iso-east-1'"):
+def test_a_region_of_another_partition_is_refused_at_synthesis(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="region is 'us-iso-east-1', of a partition in which"):
         AmplifyStage(
             new_app(tmp_path),
             replace(DEV, region="us-iso-east-1", monthly_ceiling_usd=None),

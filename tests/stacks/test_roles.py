@@ -12,15 +12,19 @@ from tests.stacks.synthesis import all_templates, only, resources
 
 
 def statements(stack: str, role: str) -> list[dict[str, Any]]:
-    """Of a role's policy, or of the policy InvokePolicy."""
+    """Of a role's policy and of that of its release, or of the policy InvokePolicy."""
     template = all_templates()[stack]
-    [policy] = [
+    found = [
         policy["Properties"]["PolicyDocument"]["Statement"]
-        for type_ in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+        for type_, name in (
+            ("AWS::IAM::Policy", f"{role}(DefaultPolicy|Model[0-9a-f]{{8}})"),
+            ("AWS::IAM::ManagedPolicy", f"{role}.*"),
+        )
         for id_, policy in resources(template, type_).items()
-        if id_.startswith(f"{role}DefaultPolicy" if type_ == "AWS::IAM::Policy" else role)
+        if re.fullmatch(f"{name}[0-9A-F]{{8}}", id_)
     ]
-    return policy
+    assert found, (stack, role)
+    return [statement for policy in found for statement in policy]
 
 
 def may(stack: str, role: str, action: str) -> set[str]:
